@@ -1,0 +1,1 @@
+"""Annotated examples: their schema, the files that hold them, and the generators that make them."""

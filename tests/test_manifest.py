@@ -1,0 +1,164 @@
+"""The manifest: what it accepts, what it refuses and how it says so."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from qwen_audio.timestamps import Word
+
+from qwen_audio.data.manifest import (
+    AudioRef,
+    Example,
+    ManifestError,
+    parse_row,
+    read_manifest,
+    write_manifest,
+)
+
+ROW = {"id": "a", "task": "asr", "path": "a.wav", "duration_s": 1.5, "language": "en", "text": "hello"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"RIFF")
+    return tmp_path
+
+
+def write(folder: Path, *rows: object) -> Path:
+    path = folder / "m.jsonl"
+    text = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, *rows: object) -> str:
+    path = write(folder, *rows)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
+    return message.removeprefix(str(path)).lstrip()
+
+
+def test_short_and_long_form_are_the_same(folder: Path) -> None:
+    long = {k: v for k, v in ROW.items() if k not in ("path", "duration_s")}
+    long |= {"id": "b", "audio": [{"path": "a.wav", "duration": 1.5}]}
+    one, two = read_manifest(write(folder, ROW, "", long))
+    assert one.audio == two.audio == [AudioRef(path=str(folder / "a.wav"), start=0.0, duration=1.5)]
+    assert (one.text, one.language, one.meta) == ("hello", "en", {})
+
+
+def test_second_clip_and_offsets(folder: Path) -> None:
+    pair = ROW | {"task": "speaker_verification", "path2": "b.wav", "label": "yes"}
+    (example,) = read_manifest(write(folder, pair))
+    assert [Path(ref.path).name for ref in example.audio] == ["a.wav", "b.wav"]
+    assert [ref.duration for ref in example.audio] == [1.5, None]
+    assert parse_row(json.dumps({"id": "c", "task": "asr", "text": "", "audio": [{"path": "x", "start": 2}]}))
+
+
+def test_words_and_target_language_are_lifted() -> None:
+    row = ROW | {"task": "word_timestamps", "meta": {"words": [["hi", 0.1, 0.5], ["yo", 0.5, 0.5]]}}
+    assert Example.model_validate(row).words == [Word("hi", 0.1, 0.5), Word("yo", 0.5, 0.5)]
+    row = ROW | {"task": "word_timestamps", "text": "<|0.15|>two<|0.55|> <|0.76|>three<|1.26|>"}
+    assert Example.model_validate(row).words == [Word("two", 0.15, 0.55), Word("three", 0.76, 1.26)]
+    row = ROW | {"task": "speech_translation", "meta": {"target_language": "zh"}}
+    assert Example.model_validate(row).target_language == "zh"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"id": "a",', "not JSON"),
+        ("[1]", "not a JSON object but a list"),
+        ({k: v for k, v in ROW.items() if k != "text"}, "the field `text` is missing"),
+        ({k: v for k, v in ROW.items() if k not in ("path", "duration_s")}, "no audio: add `path`"),
+        ({k: v for k, v in ROW.items() if k != "path"}, "no `path`"),
+        (ROW | {"lang": "en"}, "unknown field `lang`; did you mean"),
+        (ROW | {"speaker3": "en"}, "did you mean speaker"),
+        (ROW | {"task": "audio caption"}, "unknown task 'audio caption'; did you mean audio_caption"),
+        (ROW | {"task": "zzzz"}, "use one of"),
+        (ROW | {"path": "c.wav"}, "does not exist"),
+        (ROW | {"duration_s": 0}, "bad offset `audio.0.duration` = 0"),
+        (ROW | {"duration_s": float("nan")}, "bad offset"),
+        (ROW | {"audio": []}, "both `audio` and `path`"),
+        ({"id": "a", "task": "asr", "text": "", "audio": []}, "no audio"),
+        ({"id": "a", "task": "asr", "text": "", "audio": [{"path": "a.wav", "start": -1}]}, "bad offset"),
+        ({"id": "a", "task": "asr", "text": "", "audio": [{"path": "a.wav", "end": 1}]}, "unknown field"),
+        (ROW | {"text": 3}, "the field `text` = 3 is wrong"),
+        (ROW | {"task": "speech_translation"}, "needs the field `target_language`"),
+        (ROW | {"task": "word_timestamps", "words": [["a", 2.0, 1.0]]}, "runs from 2.0 to 1.0 s"),
+        (ROW | {"task": "word_timestamps", "words": [["a", 2.0]]}, "not a timed word"),
+    ],
+)
+def test_refusals_name_the_line(folder: Path, row: object, said: str) -> None:
+    message = refusal(folder, ROW | {"id": "good"}, "", row)
+    assert message.startswith("line 3: ") and said in message
+
+
+def test_duplicates_empty_and_absent(folder: Path) -> None:
+    assert "line 2: the id 'a' is already on line 1" in refusal(folder, ROW, ROW)
+    assert "the manifest is empty" in refusal(folder, "", "")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_manifest(folder / "none.jsonl")
+    (folder / "m.jsonl").write_bytes(b'{"id": "\xff"}')
+    with pytest.raises(ManifestError, match="line 1: not UTF-8"):
+        read_manifest(folder / "m.jsonl")
+
+
+def test_files_need_not_exist_when_not_checked(folder: Path) -> None:
+    path = write(folder, ROW | {"path": "c.wav"})
+    assert read_manifest(path, check_files=False)[0].audio[0].path == str(folder / "c.wav")
+
+
+def test_line_separator_in_a_string_is_text(folder: Path) -> None:
+    (example,) = read_manifest(write(folder, json.dumps(ROW | {"text": "a\u2028b"}, ensure_ascii=False)))
+    assert example.text == "a\u2028b"
+
+
+def test_write_then_read_is_identity(folder: Path) -> None:
+    words = [Word("hi", 0.1, 0.5)]
+    timed = Example.model_validate(
+        ROW | {"id": "t", "task": "word_timestamps", "words": words, "meta": {"n": [1]}}
+    )
+    outside = ROW | {"id": "o", "path": str(folder / "b.wav"), "choices": ["x", "y"], "sampling_rate": 8000}
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.wav").write_bytes(b"RIFF")
+    timed.audio[0].path = str(folder / "sub" / "a.wav")
+    examples = [timed, Example.model_validate(outside)]
+    write_manifest(folder / "sub" / "w.jsonl", examples)
+    first = json.loads((folder / "sub" / "w.jsonl").read_text().splitlines()[0])
+    assert first["audio"][0]["path"] == "a.wav"
+    assert read_manifest(folder / "sub" / "w.jsonl") == examples
+    assert [p.name for p in (folder / "sub").iterdir() if p.suffix == ".part"] == []
+
+
+def test_writing_refuses_what_could_not_be_read(folder: Path) -> None:
+    example = Example.model_validate(ROW)
+    with pytest.raises(ManifestError, match="occurs twice"):
+        write_manifest(folder / "w.jsonl", [example, example])
+    with pytest.raises(ManifestError, match="has no audio"):
+        write_manifest(folder / "w.jsonl", [example.model_copy(update={"audio": []})])
+    with pytest.raises(ManifestError, match="no examples"):
+        write_manifest(folder / "w.jsonl", [])
+    assert not (folder / "w.jsonl").exists()
+
+
+def test_five_thousand_rows_in_two_seconds(folder: Path) -> None:
+    path = write(folder, *(ROW | {"id": str(n)} for n in range(5000)))
+    begin = time.process_time()
+    assert len(read_manifest(path)) == 5000
+    assert time.process_time() - begin < 2
+
+
+def test_the_corpus_is_valid(shared: Path) -> None:
+    rows = {name: read_manifest(shared / "corpus" / f"{name}.jsonl") for name in ("train", "valid", "test")}
+    assert {name: len(examples) for name, examples in rows.items()} == {
+        "train": 4418,
+        "valid": 876,
+        "test": 1190,
+    }
+    for example in (e for examples in rows.values() for e in examples):
+        assert (example.words is not None) == (example.task == "word_timestamps")
+        assert (example.target_language is not None) == (example.task == "speech_translation")
