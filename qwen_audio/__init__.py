@@ -1,0 +1,55 @@
+"""Qwen-Audio: one model that takes speech, sound or music with text and answers in text.
+
+    import qwen_audio
+    model = qwen_audio.load()
+    print(model.transcribe("speech.wav").text)
+
+Importing the package is cheap: PyTorch and transformers are imported when a name that needs them is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qwen_audio.api import QwenAudio, load
+    from qwen_audio.audio import AudioError, load_audio
+    from qwen_audio.results import Answer, Classification, Transcription
+    from qwen_audio.timestamps import Word
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load": "qwen_audio.api",
+    "QwenAudio": "qwen_audio.api",
+    "load_audio": "qwen_audio.audio",
+    "AudioError": "qwen_audio.audio",
+    "Answer": "qwen_audio.results",
+    "Classification": "qwen_audio.results",
+    "Transcription": "qwen_audio.results",
+    "Word": "qwen_audio.timestamps",
+}
+
+__all__ = [
+    "Answer",
+    "AudioError",
+    "Classification",
+    "QwenAudio",
+    "Transcription",
+    "Word",
+    "__version__",
+    "load",
+    "load_audio",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'qwen_audio' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

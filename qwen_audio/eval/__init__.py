@@ -1,0 +1,1 @@
+"""Evaluation: metrics, and running a manifest through the model."""
