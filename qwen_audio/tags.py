@@ -1,0 +1,176 @@
+"""The table of special tokens: names, order, and the few facts every other module needs about them.
+
+The published vocabulary has 3,522 special tokens after its 151,643 byte-pair tokens. They are made here by
+rule in the published order, so that the n-th name always has the id `base vocabulary + n`. No other module
+spells a tag: it imports the constant, or asks `language_tag`, `time_tag`, `pitch_tag`, `velocity_tag`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+
+class Segment(NamedTuple):
+    """A piece of a training or prompt sequence.
+
+    text: special-token names one after another when `special`, else plain user data;
+    special: True only for text that this package wrote; user data is never read as special tokens;
+    label: True where the loss is computed.
+    """
+
+    text: str
+    special: bool
+    label: bool
+
+
+END_OF_TEXT = "<|endoftext|>"
+IM_START = "<|im_start|>"
+IM_END = "<|im_end|>"
+AUDIO_PAD = "[[[AUDIO:modality]]]"  # stands for one audio vector inside a span
+AUDIO_START = "<audio>"
+AUDIO_END = "</audio>"
+
+START_OF_TRANSCRIPT = "<|startoftranscript|>"
+START_OF_ANALYSIS = "<|startofanalysis|>"
+
+TRANSLATE = "<|translate|>"
+TRANSCRIBE = "<|transcribe|>"
+CAPTION = "<|caption|>"
+KEYWORD = "<|keyword|>"  # the paper calls it "analysis"
+
+UNKNOWN = "<|unknown|>"
+LANGUAGES: tuple[str, ...] = ("en", "zh", "de", "es", "ko", "fr", "ja", "it")
+TRADITIONAL_CHINESE = "zh_tr"
+
+NO_TIMESTAMPS = "<|notimestamps|>"
+SILENCE = "<|sil|>"
+TIMESTAMPS = "<|timestamps|>"
+
+TICKS_PER_SECOND = 100  # the grid of the time tags is 10 ms
+MAX_TICK = 3000  # the last time tag is <|30.00|>
+
+CAPTION_AUDIOCAPS = "<|caption_audiocaps|>"
+CAPTION_CLOTHO = "<|caption_clotho|>"
+AUDIOSET_ONTOLOGY = "<|audioset_ontology|>"
+CAPTION_PLAIN = "<|caption_plain|>"
+ITN = "<|itn|>"  # written form: case, punctuation, digits
+WITHOUT_ITN = "<|wo_itn|>"  # spoken form
+START_OF_ENTITY_VALUE = "<|startofentityvalue|>"
+END_OF_ENTITY_VALUE = "<|endofentityvalue|>"
+START_OF_ENTITY_TYPE = "<|startofentitytype|>"
+END_OF_ENTITY_TYPE = "<|endofentitytype|>"
+NAMED_ENTITY_RECOGNITION = "<|named_entity_recognition|>"
+AUDIO_GROUNDING = "<|audio_grounding|>"
+START_OF_WORD = "<|startofword|>"
+END_OF_WORD = "<|endofword|>"
+DELIMITER = "<|delim|>"
+EMOTION_RECOGNITION = "<|emotion_recognition|>"
+MUSIC_DESCRIPTION = "<|music_description|>"
+NOTE_ANALYSIS = "<|note_analysis|>"
+PITCH = "<|pitch|>"
+VELOCITY = "<|velocity|>"
+MIDI_VALUES = 128  # pitches and velocities run from 0 to 127
+SONIC = "<|sonic|>"
+INSTRUMENT = "<|instrument|>"
+SPEAKER_META = "<|speaker_meta|>"
+SONG_META = "<|song_meta|>"
+QUESTION = "<|question|>"
+ANSWER = "<|answer|>"
+CHOICE = "<|choice|>"
+SCENE = "<|scene|>"
+EVENT = "<|event|>"
+VOCAL_CLASSIFICATION = "<|vocal_classification|>"
+SPEECH_UNDERSTANDING = "<|speech_understanding|>"
+SCENARIO = "<|scenario|>"
+ACTION = "<|action|>"
+ENTITIES = "<|entities|>"
+SPEECH_EDIT = "<|speech_edit|>"
+
+
+def _tick_tag(tick: int) -> str:
+    return f"<|{tick // TICKS_PER_SECOND}.{tick % TICKS_PER_SECOND:02d}|>"
+
+
+_TIME_TAGS = tuple(_tick_tag(tick) for tick in range(MAX_TICK + 1))
+_PITCH_TAGS = tuple(f"<|midi_pitch_{n}|>" for n in range(MIDI_VALUES))
+_VELOCITY_TAGS = tuple(f"<|midi_velocity_{n}|>" for n in range(MIDI_VALUES))
+_LANGUAGE_TAGS = {code: f"<|{code}|>" for code in (*LANGUAGES, TRADITIONAL_CHINESE)}
+
+# fmt: off
+SPECIAL_TOKENS: tuple[str, ...] = (
+    END_OF_TEXT, IM_START, IM_END, *(f"<|extra_{n}|>" for n in range(205)), AUDIO_PAD,
+    START_OF_TRANSCRIPT, START_OF_ANALYSIS, TRANSLATE, TRANSCRIBE, CAPTION, KEYWORD,
+    UNKNOWN, *_LANGUAGE_TAGS.values(), NO_TIMESTAMPS, SILENCE, TIMESTAMPS, *_TIME_TAGS,
+    CAPTION_AUDIOCAPS, CAPTION_CLOTHO, AUDIOSET_ONTOLOGY, CAPTION_PLAIN, ITN, WITHOUT_ITN,
+    START_OF_ENTITY_VALUE, END_OF_ENTITY_VALUE, START_OF_ENTITY_TYPE, END_OF_ENTITY_TYPE,
+    NAMED_ENTITY_RECOGNITION, AUDIO_GROUNDING, START_OF_WORD, END_OF_WORD, DELIMITER,
+    EMOTION_RECOGNITION, MUSIC_DESCRIPTION, NOTE_ANALYSIS,
+    PITCH, *_PITCH_TAGS, VELOCITY, *_VELOCITY_TAGS, SONIC, INSTRUMENT, SPEAKER_META, SONG_META,
+    QUESTION, ANSWER, CHOICE, SCENE, EVENT, VOCAL_CLASSIFICATION,
+    SPEECH_UNDERSTANDING, SCENARIO, ACTION, ENTITIES, SPEECH_EDIT, AUDIO_START, AUDIO_END,
+)
+# fmt: on
+SPECIAL_INDEX: dict[str, int] = {name: index for index, name in enumerate(SPECIAL_TOKENS)}
+
+_TAG_SHAPE = re.compile(r"<\|[A-Za-z0-9_.]+\|>|</?audio>|" + re.escape(AUDIO_PAD))
+
+
+def language_tag(code: str | None) -> str:
+    """Tag of a language code; `<|unknown|>` for None and for every language outside the published ones."""
+    return _LANGUAGE_TAGS.get(code, UNKNOWN) if code else UNKNOWN
+
+
+def language_of(tag: str) -> str | None:
+    """Language code of a tag ("<|de|>" -> "de"); None for `<|unknown|>` and for other tags."""
+    code = tag[2:-2]
+    return code if _LANGUAGE_TAGS.get(code) == tag else None
+
+
+def to_tick(seconds: float) -> int:
+    """Nearest point of the 10 ms grid; ValueError outside 0.00 to 30.00 s."""
+    if not math.isfinite(seconds):
+        raise ValueError(f"a time tag needs a finite number of seconds, not {seconds}")
+    tick = round(seconds * TICKS_PER_SECOND)
+    if not 0 <= tick <= MAX_TICK:
+        limit = MAX_TICK / TICKS_PER_SECOND
+        raise ValueError(f"time {seconds:.3f} s is outside 0.00 to {limit:.2f} s: cut the audio into windows first")
+    return tick
+
+
+def time_tag(seconds: float) -> str:
+    """`<|1.23|>` for 1.23 s, on the 10 ms grid; ValueError outside 0.00 to 30.00 s."""
+    return _TIME_TAGS[to_tick(seconds)]
+
+
+def pitch_tag(pitch: int) -> str:
+    """`<|midi_pitch_60|>` for MIDI pitch 60; ValueError outside 0 to 127."""
+    return _midi_tag(_PITCH_TAGS, "pitch", pitch)
+
+
+def velocity_tag(velocity: int) -> str:
+    """`<|midi_velocity_75|>` for MIDI velocity 75; ValueError outside 0 to 127."""
+    return _midi_tag(_VELOCITY_TAGS, "velocity", velocity)
+
+
+def _midi_tag(tags: tuple[str, ...], kind: str, value: int) -> str:
+    if not 0 <= value < MIDI_VALUES:
+        raise ValueError(f"MIDI {kind} {value} is outside 0 to {MIDI_VALUES - 1}")
+    return tags[value]
+
+
+def split_tags(text: str) -> list[tuple[str, bool]]:
+    """Cut a string into (piece, is_special) pairs, empty pieces left out; joining the pieces gives the string."""
+    pieces: list[tuple[str, bool]] = []
+    position = 0
+    for match in _TAG_SHAPE.finditer(text):
+        if match.group() not in SPECIAL_INDEX:
+            continue
+        if match.start() > position:
+            pieces.append((text[position : match.start()], False))
+        pieces.append((match.group(), True))
+        position = match.end()
+    if position < len(text):
+        pieces.append((text[position:], False))
+    return pieces

@@ -1,0 +1,43 @@
+"""Plain-text helpers of the answers: the spoken form of a transcript, and white space."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def collapse_spaces(text: str) -> str:
+    """One space for every run of white space, none at the ends."""
+    return " ".join(text.split())
+
+
+def spoken_form(text: str) -> str:
+    """Lower case, no punctuation, white space collapsed: what `<|wo_itn|>` promises.
+
+    Kept: an apostrophe between letters (don't), and `.`, `,` or `:` between digits (3.14). Every other mark of
+    the Unicode punctuation classes becomes a space, or nothing between two characters of a script written
+    without spaces. Symbols and numerals stay as written. The result is NFC and a fixed point of this function.
+    """
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).replace("\u2019", "'")
+    out: list[str] = []
+    for index, char in enumerate(text):
+        if not unicodedata.category(char).startswith("P"):
+            out.append(char)
+            continue
+        before = text[index - 1] if index else " "
+        after = text[index + 1] if index + 1 < len(text) else " "
+        if (char == "'" and _joins(before) and _joins(after)) or (
+            char in ".,:" and before.isdecimal() and after.isdecimal()
+        ):
+            out.append(char)
+        elif not (out and _unspaced(out[-1]) and _unspaced(after)):
+            out.append(" ")
+    return collapse_spaces("".join(out))
+
+
+def _joins(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LM"
+
+
+def _unspaced(char: str) -> bool:
+    """True for Han characters and kana, which are written without spaces between words."""
+    return "\u3040" <= char <= "\u30ff" or "\u3400" <= char <= "\u9fff" or "\U00020000" <= char <= "\U0003ffff"

@@ -1,0 +1,178 @@
+"""Word times as text: `<|0.00|><|sil|><|0.54|>mian<|0.86|>tiao<|1.17|>` and back.
+
+A time tag is a boundary on a 10 ms grid from 0.00 to 30.00 s. Abutting words share one tag, and every gap
+holds `<|sil|>`. Rendering refuses words that cannot be written so; parsing accepts any string, because a model
+may write anything, and reports what it had to repair.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qwen_audio import tags
+from qwen_audio.tags import Segment
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and where it is spoken, in seconds from the start of the audio."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class ParsedWords:
+    """Words read from a string, in order, and one sentence for each repair that was needed."""
+
+    words: list[Word]
+    repairs: list[str] = field(default_factory=list)
+
+
+def render_words(words: Sequence[Word], *, label: bool = True) -> list[Segment]:
+    """Segments of the words after the leading `<|0.00|>`, which belongs to the prompt.
+
+    Times are rounded to the grid; where rounding makes neighbours overlap by one step they are made to abut.
+    Raises ValueError for an empty word, a time outside 0 to 30 s, an end before its start, or words out of order.
+    """
+    segments: list[Segment] = []
+    last = 0
+    for word in words:
+        name = word.word.strip()
+        start, end = tags.to_tick(word.start), tags.to_tick(word.end)
+        if not name:
+            raise ValueError(f"the word at {word.start:.2f} s is empty: give its text or leave it out")
+        if start < last:
+            if last - start > 1:
+                limit = last / tags.TICKS_PER_SECOND
+                raise ValueError(f"word {name!r} starts at {word.start:.2f} s, before {limit:.2f} s: sort the words")
+            start = last
+        if word.end < word.start:
+            raise ValueError(f"word {name!r} ends at {word.end:.2f} s, before its start at {word.start:.2f} s")
+        end = max(end, start)
+        if start > last:
+            segments.append(Segment(tags.SILENCE + tags.time_tag(start / tags.TICKS_PER_SECOND), True, label))
+        segments.append(Segment(name, False, label))
+        segments.append(Segment(tags.time_tag(end / tags.TICKS_PER_SECOND), True, label))
+        last = end
+    return segments
+
+
+_PIECE = re.compile(r"<\|(\d+\.\d+)\|>|(<\|[^<>|\s]*\|>)")
+
+
+def parse_words(text: str) -> ParsedWords:
+    """Typed words from any string; never raises.
+
+    The string may start at time 0.00 without saying so (the prompt ends in `<|0.00|>`), may leave a gap without
+    `<|sil|>`, and may hold spaces between tags. Times that break the order (all but a longest non-decreasing
+    sequence), lie beyond 30.00 s or are missing are replaced by a division of the surrounding span in proportion
+    to the characters of the words, and a word with no later time ends at the last known time; each such
+    replacement is reported. Other special tokens are dropped and reported.
+    """
+    repairs: list[str] = []
+    names, times = _read(text, repairs)
+    _drop_out_of_order(times, names, repairs)
+    _fill(times, names)
+    words = [
+        Word(name, start / tags.TICKS_PER_SECOND, end / tags.TICKS_PER_SECOND)
+        for name, start, end in zip(names, times, times[1:], strict=False)
+        if name and name != tags.SILENCE and start is not None and end is not None
+    ]
+    return ParsedWords(words, repairs)
+
+
+def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
+    """Spans and their boundaries in ticks: len(times) == len(names) + 1; a span is a word, silence or empty."""
+    names: list[str] = []
+    times: list[int | None] = [0]
+    pending = ""  # what stands since the last boundary
+
+    def close(tick: int | None) -> None:
+        nonlocal pending
+        names.append(pending)
+        times.append(tick)
+        pending = ""
+
+    def put(name: str) -> None:
+        nonlocal pending
+        if pending:
+            repairs.append(f"no time between {pending!r} and {name!r}")
+            close(None)
+        pending = name
+
+    position = 0
+    for match in _PIECE.finditer(text):
+        between = " ".join(text[position : match.start()].split())
+        position = match.end()
+        if between:
+            put(between)
+        if match.group(1):
+            tick = round(float(match.group(1)) * tags.TICKS_PER_SECOND)
+            if tick > tags.MAX_TICK:
+                repairs.append(f"time {match.group()} is beyond the last time tag")
+                close(None)
+            else:
+                close(tick)
+        elif match.group() == tags.SILENCE:
+            put(tags.SILENCE)
+        elif match.group() in tags.SPECIAL_INDEX:
+            repairs.append(f"unexpected tag {match.group()}")
+        else:
+            put(match.group())  # looks like a tag and is none: it is text
+    rest = " ".join(text[position:].split())
+    if rest:
+        put(rest)
+    if pending:
+        repairs.append(f"no end time for {pending!r}")
+        close(None)
+    return names, times
+
+
+def _drop_out_of_order(times: list[int | None], names: list[str], repairs: list[str]) -> None:
+    """Set to None the times outside a longest non-decreasing sequence; the first, 0, always stays."""
+    known = [index for index, tick in enumerate(times) if tick is not None]
+    tails: list[int] = []  # smallest last tick of a sequence of each length
+    lengths: dict[int, int] = {}
+    for index in known:
+        tick = times[index]
+        assert tick is not None
+        length = bisect.bisect_right(tails, tick)
+        tails[length : length + 1] = [tick]
+        lengths[index] = length
+    wanted, ceiling = len(tails) - 1, tags.MAX_TICK
+    for index in reversed(known):
+        tick = times[index]
+        assert tick is not None
+        if lengths[index] == wanted and tick <= ceiling:
+            wanted, ceiling = wanted - 1, tick
+        else:
+            repairs.append(f"time {tags.time_tag(tick / tags.TICKS_PER_SECOND)} after {names[index - 1]!r} is out of order")
+            times[index] = None
+
+
+def _fill(times: list[int | None], names: list[str]) -> None:
+    """Replace None between known times in proportion to the characters of the spans, and None at the end."""
+    left = 0
+    for right in range(1, len(times)):
+        end = times[right]
+        if end is None:
+            continue
+        _divide(times, names, left, right, end)
+        left = right
+    for index in range(left + 1, len(times)):
+        times[index] = times[left]
+
+
+def _divide(times: list[int | None], names: list[str], left: int, right: int, end: int) -> None:
+    start = times[left]
+    assert start is not None
+    sizes = [1 if name == tags.SILENCE else len(name) for name in names[left:right]]
+    total, done = max(sum(sizes), 1), 0
+    for index in range(left + 1, right):
+        done += sizes[index - left - 1]
+        times[index] = start + round((end - start) * done / total)
