@@ -1,0 +1,264 @@
+"""Sound in, features out: any recording -> 16 kHz mono float32 -> log-mel, and the lengths that follow.
+
+    wave = load_audio("speech.m4a")        # (n,) float32, 16 kHz, the whole recording
+    mel = log_mel(wave[: 30 * SAMPLE_RATE])  # (80, n // 160) float32
+
+`load_audio` never shortens a recording silently; `log_mel` takes at most 30 s, all the encoder hears at once.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from qwen_audio.decode import MAX_RATE, MIN_RATE, SAMPLE_RATE, AudioError, decode, to_float
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "HOP_LENGTH",
+    "MAX_SECONDS",
+    "N_FFT",
+    "N_MELS",
+    "SAMPLE_RATE",
+    "AudioError",
+    "AudioSource",
+    "audio_tokens",
+    "encoder_frames",
+    "load_audio",
+    "log_mel",
+    "mel_filters",
+    "mel_frames",
+    "span_length",
+]
+
+N_FFT = 400  # samples in a window: 25 ms
+HOP_LENGTH = 160  # samples between frames: 10 ms
+N_MELS = 80
+MAX_SECONDS = 30.0
+MAX_SAMPLES = int(MAX_SECONDS * SAMPLE_RATE)
+MAX_CHANNELS = 16  # of a 2-D array: an axis longer than this is time
+LOUDEST = 256.0  # a float array beyond this holds integers that were not scaled
+ROUNDING = 0.1  # seconds by which a window may pass the end: manifests and containers round their durations
+
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
+
+
+def load_audio(source: AudioSource, *, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+    """Any recording as (n,) float32 at 16 kHz, mono by the mean of its channels.
+
+    `source` is a path, the bytes of a file, a file object opened for reading bytes, or (array, rate). An
+    array is (n,), or 2-D where one axis is the channels: the axis of length 1, else the only one of at most
+    16 entries; anything else is ambiguous and an error. Integers of 8, 16 and 32 bits are scaled by their
+    range; floats are taken as they are, full scale 1.0.
+
+    `start` and `duration` (seconds) choose a window; without them the whole recording is returned, whatever
+    its length. A window may pass the end by at most 0.1 s, and then ends with the recording. Resampling is
+    soxr's high-quality setting; a window equals the same part of the whole recording.
+
+    Raises AudioError, with one sentence that names the source, for anything that is not audio, holds no
+    sample, NaN or infinite values, or ends before it says it does (the window still loads if it can be read).
+    """
+    name = _source_name(source)
+    if not np.isfinite(start) or start < 0:
+        raise AudioError(f"{name}: start is {start}, but must be 0 or more seconds.")
+    if duration is not None and not (np.isfinite(duration) and duration > 0):
+        raise AudioError(f"{name}: duration is {duration}, but must be over 0 seconds (None: to the end).")
+    begin = round(start * SAMPLE_RATE)
+    if isinstance(source, tuple):
+        wave, rate = _from_array(source, name)
+        first, length, defect = 0, len(wave) / rate, None
+    else:
+        found = decode(_readable(source, name), name, start, duration)
+        wave, rate, first, length, defect = found.wave, found.rate, found.first, found.end, found.defect
+    asked = None if duration is None else start + duration
+    if defect and (asked is None or asked > length):
+        raise AudioError(f"{name} {defect}; copy it again, or pass start and duration to load what is left.")
+    if length == 0:
+        raise AudioError(f"{name} holds no samples: record or export it again.")
+    if start >= length or (asked is not None and asked > length + ROUNDING):
+        window = f"{start:g} s to {'the end' if asked is None else f'{asked:g} s'}"
+        raise AudioError(
+            f"{name} is {length:.2f} s long, so {window} is not in it: correct start and duration."
+        )
+    _check_finite(wave, rate, first, name)
+    if rate != SAMPLE_RATE:
+        import soxr
+
+        wave = soxr.resample(wave, rate, SAMPLE_RATE)
+        first = first * SAMPLE_RATE // rate  # exact: decode starts on a sample of both rates
+    end = None if asked is None else round(asked * SAMPLE_RATE) - first
+    wave = wave[begin - first : end]
+    if not len(wave):
+        raise AudioError(f"{name} holds less than one sample at {SAMPLE_RATE} Hz: choose a longer recording.")
+    return np.ascontiguousarray(wave, dtype=np.float32)
+
+
+def log_mel(wave: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Log-mel features (80, n // 160) float32 of a 16 kHz waveform (n,) of 1 to 480,000 samples.
+
+    Periodic Hann window of 400, hop 160, centred frames, power spectrum, 80 Slaney mel bands, log10 of at
+    least 1e-10, floor at maximum - 8, (x + 4) / 4: equal to what Whisper computes on the waveform padded with
+    zeros to 30 s, on the frames the waveform covers. Nothing is padded to 30 s here. Two details keep that
+    exact: the left edge is a reflection (of zeros, where a clip is shorter than the window), and the maximum
+    includes the one or two frames after the last that still overlap samples. Uses the tensor's device.
+
+    Raises AudioError for another shape, integers, no sample, more than 30 s, or values that are not finite.
+    """
+    import torch
+
+    if isinstance(wave, np.ndarray):
+        wave = torch.from_numpy(np.require(wave, requirements=["C", "W"]))
+    if wave.ndim != 1 or not wave.is_floating_point():
+        kind = f"{wave.dtype} of {tuple(wave.shape)}"
+        raise AudioError(f"log_mel takes floats of shape (n,), not {kind}: use load_audio first.")
+    if not 0 < len(wave) <= MAX_SAMPLES:
+        raise AudioError(
+            f"log_mel takes 1 to {MAX_SAMPLES} samples ({MAX_SECONDS:g} s), not {len(wave)}: cut it."
+        )
+    with torch.no_grad():
+        window, filters = _tables(wave.device)
+        # torch.fft.rfft over overlapping views: 1.4 times as fast as torch.stft, 4 times as a matrix product.
+        frames = _with_edges(wave.float()).unfold(0, N_FFT, HOP_LENGTH) * window  # (T', 400)
+        spectrum = torch.view_as_real(torch.fft.rfft(frames))  # (T', 201, 2)
+        power = spectrum[..., 0].square() + spectrum[..., 1].square()
+        mel = (filters @ power.T).clamp_(min=1e-10).log10_()  # (80, T')
+        loudest = mel.max()
+        if not torch.isfinite(loudest):
+            raise AudioError("log_mel met NaN, infinite or absurdly large samples: load the recording again.")
+        mel = mel[:, : mel_frames(len(wave))]
+        return torch.maximum(mel, loudest - 8.0).add_(4.0).div_(4.0)
+
+
+def mel_frames(n_samples: int) -> int:
+    """Frames of 10 ms of a waveform of n_samples at 16 kHz."""
+    return n_samples // HOP_LENGTH
+
+
+def encoder_frames(mel_len: int) -> int:
+    """Encoder states (20 ms) of mel_len frames: kernel 3, stride 2, padding 1."""
+    return (mel_len - 1) // 2 + 1 if mel_len > 0 else 0
+
+
+def audio_tokens(mel_len: int) -> int:
+    """Vectors (40 ms) for the language model: encoder states pooled in pairs, an odd last one dropped."""
+    return encoder_frames(mel_len) // 2
+
+
+def span_length(mel_len: int) -> int:
+    """Positions of one audio in the prompt: begin vector, audio tokens, end vector."""
+    return audio_tokens(mel_len) + 2
+
+
+def mel_filters() -> np.ndarray:
+    """Slaney mel filterbank (80, 201) float64: rows are bands, columns the frequencies 0, 40 ... 8000 Hz.
+
+    Triangles between neighbours of 82 points equally spaced in mel, each of area 1 (Slaney, Auditory Toolbox,
+    1998: linear below 1 kHz, 200/3 Hz a mel; above it 27 mels for each factor of 6.4).
+    """
+    hertz = np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT
+    step = np.log(6.4) / 27
+    top = 15 + np.log(SAMPLE_RATE / 2 / 1000) / step
+    mels = np.linspace(0, top, N_MELS + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * step))
+    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    triangles = np.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre))
+    return np.maximum(0, triangles) * 2 / (high - low)
+
+
+@lru_cache(maxsize=8)
+def _tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Window (400,) and filterbank (80, 201), float32 on the device; read only, so threads may share them."""
+    import torch
+
+    # The window is made in float32, as in the published code: other rounding moves quiet bands by 1e-5.
+    return torch.hann_window(N_FFT).to(device), torch.from_numpy(mel_filters()).float().to(device)
+
+
+def _with_edges(wave: torch.Tensor) -> torch.Tensor:
+    """The waveform as if padded to 30 s and reflected at both ends, up to the last frame with a sample."""
+    n, edge = len(wave), N_FFT // 2
+    frames = min((n + edge) // HOP_LENGTH + 1, MAX_SAMPLES // HOP_LENGTH)
+    padded = wave.new_zeros((frames - 1) * HOP_LENGTH + N_FFT)
+    padded[edge : edge + n] = wave[: len(padded) - edge]
+    padded[:edge] = padded[edge + 1 : 2 * edge + 1].flip(0)
+    beyond = len(padded) - edge - MAX_SAMPLES  # samples past 30 s: 40 for the last frames, else none
+    if beyond > 0:
+        padded[-beyond:] = padded[-2 * beyond - 1 : -beyond - 1].flip(0)
+    return padded
+
+
+def _source_name(source: object) -> str:
+    """What messages call the source."""
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fsdecode(os.fspath(source))
+        return f"'{name if len(name) <= 300 else name[:300] + '...'}'"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"audio of {len(source)} bytes"
+    if isinstance(source, tuple):
+        return "audio array"
+    label = getattr(source, "name", None)
+    return f"'{label}'" if isinstance(label, str) else "audio stream"
+
+
+def _readable(source: object, name: str) -> str | os.PathLike[str] | bytes:
+    if isinstance(source, (str, os.PathLike)):
+        return source
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    read = getattr(source, "read", None)
+    if read is None:
+        kind = type(source).__name__
+        raise AudioError(
+            f"audio cannot be a {kind}: pass a path, bytes, a binary file object or (array, rate)."
+        )
+    data = read()
+    if not isinstance(data, bytes):
+        raise AudioError(f"{name} was opened as text: open it with mode 'rb'.")
+    if not data:
+        raise AudioError(f"{name} gave no bytes: rewind it with seek(0), or pass a file that is not empty.")
+    return data
+
+
+def _from_array(source: tuple[np.ndarray, int], name: str) -> tuple[np.ndarray, int]:
+    if len(source) != 2 or np.ndim(source[1]) != 0:
+        raise AudioError(f"{name} must be the pair (array, rate in Hz).")
+    samples, rate = np.asarray(source[0]), source[1]
+    try:
+        hertz = int(rate)
+    except (TypeError, ValueError):
+        hertz = 0
+    if hertz != rate or not MIN_RATE <= hertz <= MAX_RATE:
+        raise AudioError(f"{name} has rate {rate!r}: pass whole Hz from {MIN_RATE} to {MAX_RATE}.")
+    if samples.dtype.kind not in "iuf" or samples.dtype.itemsize > (8 if samples.dtype.kind == "f" else 4):
+        raise AudioError(f"{name} has type {samples.dtype}: pass float32, float64, int16, int32 or uint8.")
+    if samples.ndim == 2 and samples.size:
+        rows, columns = samples.shape
+        if (rows == 1) != (columns == 1):
+            channels_first = rows == 1
+        elif (rows <= MAX_CHANNELS) != (columns <= MAX_CHANNELS):
+            channels_first = rows <= MAX_CHANNELS
+        elif rows == columns == 1:
+            channels_first = True
+        else:
+            raise AudioError(
+                f"{name} of shape {samples.shape} could have its channels on either axis: pass (n,)."
+            )
+        samples = to_float(samples).mean(axis=0 if channels_first else 1, dtype=np.float32)
+    elif samples.ndim not in (1, 2):
+        raise AudioError(f"{name} has shape {samples.shape}: pass (n,) or (channels, n).")
+    if samples.dtype.kind == "f" and samples.size and LOUDEST < np.abs(samples).max() < np.inf:
+        raise AudioError(f"{name} holds floats beyond {LOUDEST:g}: divide them by full scale, e.g. 32768.")
+    return to_float(samples.reshape(-1)), hertz
+
+
+def _check_finite(wave: np.ndarray, rate: int, first: int, name: str) -> None:
+    finite = np.isfinite(wave)
+    if not finite.all():
+        second = (first + int(np.argmin(finite))) / rate
+        count = int(len(finite) - np.count_nonzero(finite))
+        raise AudioError(f"{name} has {count} NaN or infinite samples from {second:.3f} s on: repair it.")

@@ -1,0 +1,291 @@
+"""Opens any audio container and gives its samples: float32, mono, at the rate of the file.
+
+libsndfile (soundfile) reads wav, flac, mp3, ogg and their kin; the ffmpeg inside PyAV reads the rest
+(m4a, webm, the sound of an mp4, aac ...). Only local, regular files and bytes are read: ffmpeg is handed
+an open file object and a list of plain containers, so playlists, URLs and its protocols are out of reach.
+Neither library reports every truncated file, so what was announced is compared with what was read.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+from dataclasses import dataclass
+from math import gcd
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+SAMPLE_RATE = 16_000  # Hz, what the model hears
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside lies a rate in kHz or a swapped argument
+TOLERANCE = 0.01  # seconds a header may be wrong by before a file counts as truncated (one mel frame)
+MARGIN = 0.05  # seconds read around a window, so that resampling sees what lies beside it
+CHUNK = 1 << 22  # frames per read: a length announced by a damaged header is never allocated at once
+UNKNOWN_SIZE = 0x7FFF_F000  # a chunk of this size or more was written to a pipe: its length is unknown
+UNREAD = 4096  # bytes that may follow the last sample (tags); more may be a second, chained stream
+
+# Plain containers. Left out on purpose: lists of other files (hls, dash, concat, sdp), pictures, raw
+# samples, and wav, aiff and caf, whose truncation ffmpeg hides and which libsndfile reads.
+CONTAINERS = "mov,mp4,m4a,matroska,webm,ogg,mp3,aac,flac,asf,avi,flv,mpegts,mpeg,amr,ac3,eac3,ape,wv,tta,dts"
+DECLARING = ("mov", "matroska", "flac", "asf")  # write a duration; others have it guessed from a bit rate
+
+FileSource = str | os.PathLike[str] | bytes  # bytes: the content of a file
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used. The message names the source and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Samples `wave` (n,) float32 mono at `rate` Hz; wave[0] is sample number `first` of the recording."""
+
+    wave: np.ndarray
+    rate: int
+    first: int
+    announced: float  # seconds of the recording by its header; inf when it does not say
+    defect: str | None = None  # why the recording ends before it should, if it does
+    unread: bool = False  # bytes remain that may be a second stream
+
+    @property
+    def end(self) -> float:
+        """Second of the recording at which `wave` ends."""
+        return (self.first + len(self.wave)) / self.rate
+
+
+def source_range(rate: int, start: float, duration: float | None) -> tuple[int, int | None]:
+    """Samples [first, last) of a `rate` Hz recording needed for a window at 16 kHz; last None: to the end.
+
+    `first` lies on a sample of both rates, so that the resampled window is on the same grid as the
+    resampled recording; MARGIN on both sides covers the resampling filter.
+    """
+    divisor = gcd(rate, SAMPLE_RATE)
+    steps = int(max(0.0, start - MARGIN) * rate) // (rate // divisor)
+    last = None if duration is None else int((start + duration + MARGIN) * rate) + 1
+    return steps * (rate // divisor), last
+
+
+def decode(source: FileSource, name: str, start: float, duration: float | None) -> Decoded:
+    """Samples around the window [start, start + duration) of a file or of the bytes of one.
+
+    Raises AudioError if there is nothing to decode. A recording that ends early is returned with `defect`
+    set: the caller knows whether the window lies within the part that could be read.
+    """
+    with _open(source, name) as handle:
+        found = _decode_sndfile(handle, name, start, duration)
+        if found is not None and found.defect is None and not found.unread:
+            return found
+        handle.seek(0)
+        other = _decode_ffmpeg(handle, name, start, duration, required=found is None)
+    if found is None:
+        assert other is not None
+        return other
+    # A second opinion for damaged and chained files: only a longer, undamaged reading replaces the first.
+    longer = other is not None and other.defect is None and other.end > found.end + TOLERANCE
+    return other if other is not None and longer and other.end > found.announced - TOLERANCE else found
+
+
+def to_float(samples: np.ndarray) -> np.ndarray:
+    """float32: integers scaled by their range to [-1, 1) (unsigned: around the middle), floats as is."""
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    half = -float(np.iinfo(samples.dtype).min) or (float(np.iinfo(samples.dtype).max) + 1) / 2
+    offset = half if samples.dtype.kind == "u" else 0.0
+    return ((samples.astype(np.float64) - offset) / half).astype(np.float32)
+
+
+def _open(source: FileSource, name: str) -> BinaryIO:
+    if isinstance(source, bytes):
+        if not source:
+            raise AudioError(f"{name} is empty (0 bytes): pass the bytes of an audio file.")
+        return io.BytesIO(source)
+    if re.match(r"[a-z][a-z0-9+.-]+://|data:", os.fspath(source), re.IGNORECASE):
+        raise AudioError(f"{name} is a URL and only local files are opened: download it first.")
+    try:
+        mode = os.stat(source).st_mode
+        # Opened by number, so that the handle carries no name from which ffmpeg could derive others.
+        regular = stat.S_ISREG(mode)
+        number = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if regular else -1
+    except FileNotFoundError:
+        raise AudioError(f"{name} does not exist: check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{name} cannot be opened ({reason}): check the path and permissions.") from error
+    if stat.S_ISDIR(mode):
+        raise AudioError(f"{name} is a directory: name one audio file.")
+    if not regular:
+        raise AudioError(f"{name} is not a regular file: save the sound to a file or pass its bytes.")
+    handle = io.FileIO(number, "rb")
+    if os.fstat(number).st_size == 0:
+        handle.close()
+        raise AudioError(f"{name} is empty (0 bytes): record or copy it again.")
+    return cast(BinaryIO, handle)
+
+
+def _size(handle: BinaryIO) -> int:
+    return len(handle.getbuffer()) if isinstance(handle, io.BytesIO) else os.fstat(handle.fileno()).st_size
+
+
+def _check_rate(rate: int, name: str) -> int:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(f"{name} has a rate of {rate} Hz: convert it to {MIN_RATE} to {MAX_RATE} Hz.")
+    return rate
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """(n, channels) -> (n,): the mean of the channels."""
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+
+
+def _decode_sndfile(handle: BinaryIO, name: str, start: float, duration: float | None) -> Decoded | None:
+    """The window by libsndfile, or None when it does not know the format."""
+    import soundfile
+
+    try:
+        # A descriptor spares a Python call per block read; in-memory files have none.
+        opened = handle if isinstance(handle, io.BytesIO) else handle.fileno()
+        file = soundfile.SoundFile(opened, closefd=False)
+    except soundfile.LibsndfileError:
+        return None
+    with file:
+        if file.frames > 1 << 40:  # a flac written to a pipe states no length; ffmpeg can do without
+            return None
+        rate, total = _check_rate(file.samplerate, name), file.frames
+        first, last = source_range(rate, start, duration)
+        first, last = min(first, total), min(total if last is None else last, total)
+        wave, complete = _read_frames(file, first, last, CHUNK)
+        if not complete:  # damaged: small steps find how far it can be read
+            wave, complete = _read_frames(file, first, last, 1024)
+        announced = total / rate
+        position = handle.tell() if opened is handle else os.lseek(handle.fileno(), 0, os.SEEK_CUR)
+        unread = file.format in ("MP3", "OGG", "FLAC") and _size(handle) - position > UNREAD
+        defect = None
+        if len(wave) < last - first - TOLERANCE * rate or not complete:
+            defect = _shortfall((first + len(wave)) / rate, announced)
+        elif last == total and total:
+            hidden = _hidden_seconds(file.extra_info, announced)
+            if hidden > announced + TOLERANCE:
+                defect, announced = _shortfall(announced, hidden), hidden
+            elif file.format == "OGG" and _ogg_cut(handle):
+                defect, announced = _shortfall(announced, float("inf")), float("inf")
+    return Decoded(wave, rate, first, announced, defect, unread)
+
+
+def _read_frames(file: Any, first: int, last: int, chunk: int) -> tuple[np.ndarray, bool]:
+    """Samples [first, last) as mono and True, or those before a decoding error and False."""
+    import soundfile
+
+    parts = [np.zeros(0, np.float32)]
+    try:
+        file.seek(first)
+        while first < last:
+            block = file.read(min(chunk, last - first), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            parts.append(_mono(block))
+            first += len(block)
+    except soundfile.LibsndfileError:
+        return np.concatenate(parts), False
+    return parts[1] if len(parts) == 2 else np.concatenate(parts), True
+
+
+def _hidden_seconds(log: str, readable: float) -> float:
+    """Seconds announced by the header of a wav, w64, rf64, aiff or au file.
+
+    libsndfile shortens its frame count to the size of the file without an error; only its log tells.
+    """
+    frames = re.search(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", log)
+    if frames:
+        return readable * int(frames[2]) / max(1, int(frames[1]))
+    length = re.search(r"^Length : (\d+)", log)
+    data = re.search(r"^ *(?:data|SSND|Data Size) *: (\d+)(?: \(should be (\d+)\))?$", log, re.MULTILINE)
+    if not length or not data or int(data[1]) >= UNKNOWN_SIZE:
+        return readable
+    held = int(data[2] or length[1])
+    return readable * int(data[1]) / held if int(data[1]) > held > 0 else readable
+
+
+def _ogg_cut(handle: BinaryIO) -> bool:
+    """True if the last page of an ogg file is incomplete (RFC 3533: ogg states no total length)."""
+    size = _size(handle)
+    handle.seek(max(0, size - 65_307))  # the largest page
+    tail = handle.read()
+    at = tail.rfind(b"OggS")
+    if at < 0 or at + 27 > len(tail):
+        return True
+    table = tail[at + 27 : at + 27 + tail[at + 26]]
+    return at + 27 + tail[at + 26] + sum(table) > len(tail)
+
+
+def _shortfall(readable: float, announced: float) -> str:
+    total = "a longer recording" if announced == float("inf") else f"the announced {announced:.2f} s"
+    return f"is truncated or damaged: only {readable:.2f} s of {total} can be read"
+
+
+def _decode_ffmpeg(
+    handle: BinaryIO, name: str, start: float, duration: float | None, *, required: bool
+) -> Decoded | None:
+    """The window by ffmpeg, from the first sound track. Decoded from the beginning: seeking is not exact."""
+    import av
+
+    try:
+        safe = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
+        container = av.open(handle, options=safe, metadata_errors="ignore")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if not required:
+            return None
+        raise AudioError(
+            f"{name} is not a readable audio file (or its header is cut off): "
+            "convert it to wav, flac, mp3, ogg, m4a or webm, or copy it again."
+        ) from error
+    with container:
+        if not container.streams.audio:
+            if not required:
+                return None
+            raise AudioError(f"{name} has no sound track: pass a file with audio in it.")
+        return _read_packets(container, name, start, duration)
+
+
+def _read_packets(container: Any, name: str, start: float, duration: float | None) -> Decoded:
+    import av
+
+    stream = container.streams.audio[0]
+    rate = first = count = 0
+    last: int | None = None
+    reached, failed = 0.0, False  # reached: end in seconds of the latest packet of any track
+    parts = [np.zeros(0, np.float32)]
+    try:
+        for packet in container.demux():
+            if packet.pts is not None:
+                reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != stream.index:
+                continue
+            for frame in packet.decode():
+                if not rate:
+                    rate = _check_rate(frame.sample_rate, name)
+                    first, last = source_range(rate, start, duration)
+                elif frame.sample_rate != rate:
+                    raise AudioError(f"{name} changes its sample rate midway: convert it to wav first.")
+                block = frame.to_ndarray()
+                if not frame.format.is_planar:
+                    block = block.reshape(-1, frame.layout.nb_channels).T
+                if count + block.shape[1] > first:
+                    parts.append(_mono(to_float(block[:, max(0, first - count) :]).T))
+                count += block.shape[1]
+            if last is not None and count >= last:
+                break
+    except (av.FFmpegError, EOFError):
+        failed = True
+    if not rate:
+        raise AudioError(f"{name} has a sound track but none of it can be decoded: copy or convert it again.")
+    whole = last is None or count < last
+    declared = container.duration and container.format.name.split(",")[0] in DECLARING
+    announced = container.duration / 1e6 if declared else float("inf")
+    defect = None
+    if failed or (whole and declared and reached < announced - 0.1):  # codecs round to whole packets
+        defect = _shortfall(count / rate, announced)
+    wave = np.concatenate(parts)
+    wave = wave if last is None else wave[: max(0, last - first)]
+    return Decoded(wave, rate, min(first, count), announced, defect)
