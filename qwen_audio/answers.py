@@ -1,7 +1,7 @@
 """The bodies of answers: what stands between the prompt and `<|endoftext|>`, written and read back.
 
-Each kind of body is one `Body`: `render(example, form)` gives labelled segments, `parse(text)` reads a generated
-string into a `Parsed` and never raises. `tasks.py` says which task uses which body.
+Each kind of body is one `Body`: `render(example, form)` gives labelled segments, `parse(text)` reads a
+generated string into a `Parsed` and never raises. `task_table.py` says which task uses which body.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _plain(text: str) -> Segment:
 def _required(example: Example, text: str | None, what: str) -> str:
     text = collapse_spaces(text or "")
     if not text:
-        raise ValueError(f"example {example.id!r} of task {example.task!r} has no {what}: add it to the manifest")
+        raise ValueError(
+            f"example {example.id!r} of task {example.task!r} has no {what}: add it to the manifest"
+        )
     return text
 
 
@@ -72,7 +74,7 @@ def without_tags(text: str, problems: list[str], keep: Callable[[str], bool] = l
     return collapse_spaces("".join(pieces))
 
 
-# free text ---------------------------------------------------------------------------------------------------
+# free text -------------------------------------------------------------------------------------------
 
 
 def _render_transcript(example: Example, form: str) -> list[Segment]:
@@ -109,12 +111,14 @@ def _parse_label(text: str) -> Parsed:
     return parsed
 
 
-# words with times --------------------------------------------------------------------------------------------
+# words with times ------------------------------------------------------------------------------------
 
 
 def _render_words(example: Example, form: str) -> list[Segment]:
     if example.words is None:
-        raise ValueError(f"example {example.id!r} of task {example.task!r} has no words with times: add `words`")
+        raise ValueError(
+            f"example {example.id!r} of task {example.task!r} has no words with times: add `words`"
+        )
     return render_words(example.words)
 
 
@@ -124,9 +128,11 @@ def _parse_words(text: str) -> Parsed:
 
 
 def _render_keyword(example: Example, form: str) -> list[Segment]:
-    """`<|startofword|>w<|endofword|>`, followed by its two times in the form "times", joined by `<|delim|>`."""
+    """`<|startofword|>w<|endofword|>`; in the form "times" for every word, with its times, by `<|delim|>`."""
     timed = [(word.word, word.start, word.end) for word in example.words or []]
-    names: list[Any] = timed if form == "times" else [_required(example, example.label or example.text, "keyword")]
+    names: list[Any] = (
+        timed if form == "times" else [_required(example, example.label or example.text, "keyword")]
+    )
     segments: list[Segment] = []
     for item in names:
         name, *times = item if form == "times" else (item,)
@@ -155,25 +161,34 @@ def _parse_keyword(text: str) -> Parsed:
     return Parsed(" ".join(names), words=words, label=names[0], fields={"keywords": names}, problems=problems)
 
 
-# intent and slots --------------------------------------------------------------------------------------------
+# intent and slots ------------------------------------------------------------------------------------
 
 
 def _render_intent(example: Example, form: str) -> list[Segment]:
-    """`<|scenario|>` only if meta.scenario is given, then `<|action|>` intent, then `<|entities|>` and the slots."""
+    """`<|scenario|>` if meta.scenario is given, `<|action|>` and the intent, `<|entities|>` and the slots."""
     segments: list[Segment] = []
     if scenario := example.meta.get("scenario"):
         segments += [_tag(tags.SCENARIO), _plain(collapse_spaces(scenario))]
-    segments += [_tag(tags.ACTION), _plain(_required(example, example.label, "label (the intent)")), _tag(tags.ENTITIES)]
-    for kind, values in example.meta.get("slots", {}).items():
+    segments += [
+        _tag(tags.ACTION),
+        _plain(_required(example, example.label, "label (the intent)")),
+        _tag(tags.ENTITIES),
+    ]
+    for kind, values in (example.meta.get("slots") or {}).items():
         for value in values if isinstance(values, list) else [values]:
-            segments += [_tag(tags.START_OF_ENTITY_TYPE), _plain(collapse_spaces(kind)), _tag(tags.END_OF_ENTITY_TYPE)]
+            segments += [
+                _tag(tags.START_OF_ENTITY_TYPE),
+                _plain(collapse_spaces(kind)),
+                _tag(tags.END_OF_ENTITY_TYPE),
+            ]
             segments += [_tag(tags.START_OF_ENTITY_VALUE), _plain(collapse_spaces(str(value)))]
             segments += [_tag(tags.END_OF_ENTITY_VALUE)]
     return segments
 
 
 _ENTITY = re.compile(
-    r"<\|startofentitytype\|>(.*?)<\|endofentitytype\|><\|startofentityvalue\|>(.*?)<\|endofentityvalue\|>", re.S
+    r"<\|startofentitytype\|>(.*?)<\|endofentitytype\|><\|startofentityvalue\|>(.*?)<\|endofentityvalue\|>",
+    re.S,
 )
 
 
@@ -197,22 +212,32 @@ def _parse_intent(text: str) -> Parsed:
     if rest := _ENTITY.sub("", entities).strip():
         problems.append(f"entities that do not pair: {rest}")
     summary = json.dumps({"intent": intent, "slots": slots}, ensure_ascii=False)
-    return Parsed(summary, label=intent, fields={"scenario": scenario or None, "slots": slots}, problems=problems)
+    return Parsed(
+        summary, label=intent, fields={"scenario": scenario or None, "slots": slots}, problems=problems
+    )
 
 
-# notes -------------------------------------------------------------------------------------------------------
+# notes -----------------------------------------------------------------------------------------------
 
 
 def _render_note(example: Example, form: str) -> list[Segment]:
-    """From meta.pitch, meta.velocity, meta.sonic (list) and meta.instrument or the label, else from a tagged text."""
+    """From meta: pitch, velocity, sonic (a list), instrument (else the label); or from a text in tags."""
     note = example.meta if "pitch" in example.meta else _parse_note(example.text).fields
     missing = [name for name in ("pitch", "velocity") if name not in note]
     if missing:
-        raise ValueError(f"example {example.id!r} of task {example.task!r} lacks meta.{missing[0]} (0 to 127)")
+        raise ValueError(
+            f"example {example.id!r} of task {example.task!r} lacks meta.{missing[0]} (0 to 127)"
+        )
     sonic, instrument = note.get("sonic") or [], note.get("instrument") or example.label or ""
     sonic = [sonic] if isinstance(sonic, str) else sonic
     segments = [
-        _tag(tags.PITCH, tags.pitch_tag(note["pitch"]), tags.VELOCITY, tags.velocity_tag(note["velocity"]), tags.SONIC),
+        _tag(
+            tags.PITCH,
+            tags.pitch_tag(note["pitch"]),
+            tags.VELOCITY,
+            tags.velocity_tag(note["velocity"]),
+            tags.SONIC,
+        ),
         _plain(", ".join(collapse_spaces(name) for name in sonic)),
         _tag(tags.INSTRUMENT),
         _plain(collapse_spaces(instrument)),
@@ -220,21 +245,22 @@ def _render_note(example: Example, form: str) -> list[Segment]:
     return [segment for segment in segments if segment.text]
 
 
+_NEXT_FIELD = r"(?=<\|(?:pitch|velocity|sonic|instrument)\|>|$)"
 _NOTE_FIELDS = {
     "pitch": re.compile(r"<\|pitch\|><\|midi_pitch_(\d+)\|>"),
     "velocity": re.compile(r"<\|velocity\|><\|midi_velocity_(\d+)\|>"),
-    "sonic": re.compile(r"<\|sonic\|>([^<]*)"),
-    "instrument": re.compile(r"<\|instrument\|>([^<]*)"),
+    "sonic": re.compile(rf"<\|sonic\|>(.*?){_NEXT_FIELD}", re.S),
+    "instrument": re.compile(rf"<\|instrument\|>(.*?){_NEXT_FIELD}", re.S),
 }
 
 
 def _parse_note(text: str) -> Parsed:
-    """fields: pitch and velocity (int), sonic (list of str), instrument; a field that is not there is left out."""
+    """fields: pitch and velocity (int), sonic (list of str), instrument; absent ones are left out."""
     fields: dict[str, Any] = {}
     problems: list[str] = []
     for name, pattern in _NOTE_FIELDS.items():
         match = pattern.search(text)
-        value = collapse_spaces(match.group(1)) if match else ""
+        value = without_tags(match.group(1), problems) if match else ""
         if match is None:
             problems.append(f"no {name}")
         elif name in ("pitch", "velocity"):
@@ -252,7 +278,9 @@ def _parse_note(text: str) -> Parsed:
 def _render_pitch(example: Example, form: str) -> list[Segment]:
     value = _required(example, example.label or example.text, "label (the MIDI pitch)")
     if not value.isdecimal():
-        raise ValueError(f"example {example.id!r}: the label of note_pitch must be a MIDI pitch, not {value!r}")
+        raise ValueError(
+            f"example {example.id!r}: the label of note_pitch must be a MIDI pitch, not {value!r}"
+        )
     return [_tag(tags.pitch_tag(int(value)))]
 
 

@@ -129,13 +129,13 @@ def language_of(tag: str) -> str | None:
 
 
 def to_tick(seconds: float) -> int:
-    """Nearest point of the 10 ms grid; ValueError outside 0.00 to 30.00 s."""
+    """Nearest point of the 10 ms grid, counted from 0; ValueError outside 0.00 to 30.00 s."""
     if not math.isfinite(seconds):
         raise ValueError(f"a time tag needs a finite number of seconds, not {seconds}")
     tick = round(seconds * TICKS_PER_SECOND)
     if not 0 <= tick <= MAX_TICK:
         limit = MAX_TICK / TICKS_PER_SECOND
-        raise ValueError(f"time {seconds:.3f} s is outside 0.00 to {limit:.2f} s: cut the audio into windows first")
+        raise ValueError(f"time {seconds:.3f} s is outside 0.00 to {limit:.2f} s: cut the audio into windows")
     return tick
 
 
@@ -154,14 +154,14 @@ def velocity_tag(velocity: int) -> str:
     return _midi_tag(_VELOCITY_TAGS, "velocity", velocity)
 
 
-def _midi_tag(tags: tuple[str, ...], kind: str, value: int) -> str:
-    if not 0 <= value < MIDI_VALUES:
-        raise ValueError(f"MIDI {kind} {value} is outside 0 to {MIDI_VALUES - 1}")
-    return tags[value]
+def _midi_tag(names: tuple[str, ...], kind: str, value: int) -> str:
+    if not isinstance(value, int) or not 0 <= value < MIDI_VALUES:
+        raise ValueError(f"MIDI {kind} {value!r} is not a whole number from 0 to {MIDI_VALUES - 1}")
+    return names[value]
 
 
 def split_tags(text: str) -> list[tuple[str, bool]]:
-    """Cut a string into (piece, is_special) pairs, empty pieces left out; joining the pieces gives the string."""
+    """Cut a string into (piece, is_special) pairs without empty pieces; joined, they give the string."""
     pieces: list[tuple[str, bool]] = []
     position = 0
     for match in _TAG_SHAPE.finditer(text):

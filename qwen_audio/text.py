@@ -13,9 +13,10 @@ def collapse_spaces(text: str) -> str:
 def spoken_form(text: str) -> str:
     """Lower case, no punctuation, white space collapsed: what `<|wo_itn|>` promises.
 
-    Kept: an apostrophe between letters (don't), and `.`, `,` or `:` between digits (3.14). Every other mark of
-    the Unicode punctuation classes becomes a space, or nothing between two characters of a script written
-    without spaces. Symbols and numerals stay as written. The result is NFC and a fixed point of this function.
+    Kept: an apostrophe between letters (don't), and `.`, `,` or `:` between digits (3.14). Every other mark
+    of the Unicode punctuation classes becomes a space, or nothing between two characters of a script that is
+    written without spaces. Symbols and numerals stay as written. The result is NFC, and applying the function
+    again changes nothing.
     """
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).replace("\u2019", "'")
     out: list[str] = []
@@ -40,4 +41,6 @@ def _joins(char: str) -> bool:
 
 def _unspaced(char: str) -> bool:
     """True for Han characters and kana, which are written without spaces between words."""
-    return "\u3040" <= char <= "\u30ff" or "\u3400" <= char <= "\u9fff" or "\U00020000" <= char <= "\U0003ffff"
+    if unicodedata.category(char)[0] != "L":  # a combining kana mark must not slip onto another character
+        return False
+    return "\u3005" <= char <= "\u30ff" or "\u3400" <= char <= "\u9fff" or char >= "\U00020000"

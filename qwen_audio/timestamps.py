@@ -1,8 +1,8 @@
 """Word times as text: `<|0.00|><|sil|><|0.54|>mian<|0.86|>tiao<|1.17|>` and back.
 
 A time tag is a boundary on a 10 ms grid from 0.00 to 30.00 s. Abutting words share one tag, and every gap
-holds `<|sil|>`. Rendering refuses words that cannot be written so; parsing accepts any string, because a model
-may write anything, and reports what it had to repair.
+holds `<|sil|>`. Rendering refuses words that cannot be written so; parsing accepts any string, because a
+model may write anything, and reports what it had to repair.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import bisect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from qwen_audio import tags
 from qwen_audio.tags import Segment
@@ -36,8 +37,8 @@ class ParsedWords:
 def render_words(words: Sequence[Word], *, label: bool = True) -> list[Segment]:
     """Segments of the words after the leading `<|0.00|>`, which belongs to the prompt.
 
-    Times are rounded to the grid; where rounding makes neighbours overlap by one step they are made to abut.
-    Raises ValueError for an empty word, a time outside 0 to 30 s, an end before its start, or words out of order.
+    Times are rounded to the grid; neighbours that overlap by one step of it are made to abut. Raises
+    ValueError for an empty word, a time outside 0 to 30 s, an end before its start, or words out of order.
     """
     segments: list[Segment] = []
     last = 0
@@ -48,11 +49,15 @@ def render_words(words: Sequence[Word], *, label: bool = True) -> list[Segment]:
             raise ValueError(f"the word at {word.start:.2f} s is empty: give its text or leave it out")
         if start < last:
             if last - start > 1:
-                limit = last / tags.TICKS_PER_SECOND
-                raise ValueError(f"word {name!r} starts at {word.start:.2f} s, before {limit:.2f} s: sort the words")
+                raise ValueError(
+                    f"word {name!r} starts at {word.start:.2f} s, before the word in front of it ends: "
+                    "sort the words and cut overlaps"
+                )
             start = last
         if word.end < word.start:
-            raise ValueError(f"word {name!r} ends at {word.end:.2f} s, before its start at {word.start:.2f} s")
+            raise ValueError(
+                f"word {name!r} ends at {word.end:.2f} s, before it starts at {word.start:.2f} s"
+            )
         end = max(end, start)
         if start > last:
             segments.append(Segment(tags.SILENCE + tags.time_tag(start / tags.TICKS_PER_SECOND), True, label))
@@ -68,26 +73,25 @@ _PIECE = re.compile(r"<\|(\d+\.\d+)\|>|(<\|[^<>|\s]*\|>)")
 def parse_words(text: str) -> ParsedWords:
     """Typed words from any string; never raises.
 
-    The string may start at time 0.00 without saying so (the prompt ends in `<|0.00|>`), may leave a gap without
-    `<|sil|>`, and may hold spaces between tags. Times that break the order (all but a longest non-decreasing
-    sequence), lie beyond 30.00 s or are missing are replaced by a division of the surrounding span in proportion
-    to the characters of the words, and a word with no later time ends at the last known time; each such
-    replacement is reported. Other special tokens are dropped and reported.
+    The string may start at time 0.00 without saying so (the prompt ends in `<|0.00|>`), may leave a gap
+    without `<|sil|>`, and may hold spaces between tags. Times that break the order (all but a longest
+    non-decreasing sequence), lie beyond 30.00 s or are missing are replaced by a division of the surrounding
+    span in proportion to the characters of the words; a word with no later time ends at the last known time.
+    Each replacement is reported. Other special tokens are dropped and reported.
     """
     repairs: list[str] = []
     names, times = _read(text, repairs)
-    _drop_out_of_order(times, names, repairs)
-    _fill(times, names)
+    ticks = _fill(_in_order(times, repairs), names)
     words = [
         Word(name, start / tags.TICKS_PER_SECOND, end / tags.TICKS_PER_SECOND)
-        for name, start, end in zip(names, times, times[1:], strict=False)
-        if name and name != tags.SILENCE and start is not None and end is not None
+        for name, (start, end) in zip(names, pairwise(ticks), strict=True)
+        if name and name != tags.SILENCE
     ]
     return ParsedWords(words, repairs)
 
 
 def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
-    """Spans and their boundaries in ticks: len(times) == len(names) + 1; a span is a word, silence or empty."""
+    """Spans (a word, silence or nothing) and their boundaries in ticks, one more than there are spans."""
     names: list[str] = []
     times: list[int | None] = [0]
     pending = ""  # what stands since the last boundary
@@ -133,46 +137,42 @@ def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
     return names, times
 
 
-def _drop_out_of_order(times: list[int | None], names: list[str], repairs: list[str]) -> None:
-    """Set to None the times outside a longest non-decreasing sequence; the first, 0, always stays."""
-    known = [index for index, tick in enumerate(times) if tick is not None]
+def _in_order(times: list[int | None], repairs: list[str]) -> list[int | None]:
+    """The times of a longest non-decreasing sequence, None for the others; the first, 0, always stays."""
     tails: list[int] = []  # smallest last tick of a sequence of each length
-    lengths: dict[int, int] = {}
-    for index in known:
-        tick = times[index]
-        assert tick is not None
-        length = bisect.bisect_right(tails, tick)
-        tails[length : length + 1] = [tick]
-        lengths[index] = length
+    ranks: list[int] = []  # place of each time in the best sequence that ends with it; -1 for None
+    for tick in times:
+        rank = -1 if tick is None else bisect.bisect_right(tails, tick)
+        if tick is not None:
+            tails[rank : rank + 1] = [tick]
+        ranks.append(rank)
+    kept: list[int | None] = []
     wanted, ceiling = len(tails) - 1, tags.MAX_TICK
-    for index in reversed(known):
-        tick = times[index]
-        assert tick is not None
-        if lengths[index] == wanted and tick <= ceiling:
+    for tick, rank in zip(reversed(times), reversed(ranks), strict=True):
+        if tick is not None and rank == wanted and tick <= ceiling:
             wanted, ceiling = wanted - 1, tick
+            kept.append(tick)
         else:
-            repairs.append(f"time {tags.time_tag(tick / tags.TICKS_PER_SECOND)} after {names[index - 1]!r} is out of order")
-            times[index] = None
+            kept.append(None)
+    kept.reverse()
+    for tick, keep in zip(times, kept, strict=True):
+        if tick is not None and keep is None:
+            repairs.append(f"time {tags.time_tag(tick / tags.TICKS_PER_SECOND)} is out of order")
+    return kept
 
 
-def _fill(times: list[int | None], names: list[str]) -> None:
-    """Replace None between known times in proportion to the characters of the spans, and None at the end."""
-    left = 0
-    for right in range(1, len(times)):
-        end = times[right]
+def _fill(times: list[int | None], names: list[str]) -> list[int]:
+    """All boundaries: unknown ones divide the span between known ones by the characters of its words."""
+    sizes = [1 if name == tags.SILENCE else len(name) for name in names]
+    ticks = [0]
+    left = start = 0
+    for right, end in enumerate(times[1:], 1):
         if end is None:
             continue
-        _divide(times, names, left, right, end)
-        left = right
-    for index in range(left + 1, len(times)):
-        times[index] = times[left]
-
-
-def _divide(times: list[int | None], names: list[str], left: int, right: int, end: int) -> None:
-    start = times[left]
-    assert start is not None
-    sizes = [1 if name == tags.SILENCE else len(name) for name in names[left:right]]
-    total, done = max(sum(sizes), 1), 0
-    for index in range(left + 1, right):
-        done += sizes[index - left - 1]
-        times[index] = start + round((end - start) * done / total)
+        total, done = max(sum(sizes[left:right]), 1), 0
+        for size in sizes[left : right - 1]:
+            done += size
+            ticks.append(start + round((end - start) * done / total))
+        ticks.append(end)
+        left, start = right, end
+    return ticks + [start] * (len(times) - len(ticks))

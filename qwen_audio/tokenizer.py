@@ -1,8 +1,8 @@
 """The tokenizer: byte-level BPE with the published special tokens after the base vocabulary.
 
-Three ways to get one: from the published tiktoken file, trained on texts, or 256 bytes with no merges for tiny
-models. All three split, normalise (NFC) and number the special tokens in the same way. Special tokens are only
-read from segments that say so; user data that spells one is encoded as plain text.
+Three ways to get one: from the published tiktoken file, trained on texts, or 256 bytes with no merges for
+tiny models. All three split, normalise (NFC) and number the special tokens in the same way. Special tokens
+are only read from segments that say so; user data that spells one is encoded as plain text.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ from transformers import PreTrainedTokenizerFast
 from qwen_audio import tags
 from qwen_audio.tags import Segment
 
-# The published split: contractions, words with one leading non-letter, single digits, punctuation, white space.
-_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# The published split into pieces, which merges never cross.
+_SPLIT = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",  # English contractions
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",  # a word with one mark or space before it
+        r"\p{N}",  # single digits
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",  # marks
+        r"\s*[\r\n]+|\s+(?!\S)|\s+",  # white space
+    )
 )
 _BYTES = 256
 
 
 class QwenAudioTokenizer(PreTrainedTokenizerFast):
-    """A transformers tokenizer with the published special tokens; padding is on the left, as for generation."""
-
-    model_input_names = ["input_ids", "attention_mask"]
+    """A transformers tokenizer with the published special tokens; pads on the left, as generation needs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("eos_token", tags.END_OF_TEXT)
@@ -42,8 +46,11 @@ class QwenAudioTokenizer(PreTrainedTokenizerFast):
 
     @cached_property
     def _plain(self) -> Tokenizer:
-        """The same model without special tokens. A tokenizer of its own (it shares the vocabulary), because the
-        switch of the main one is state that two threads would fight over."""
+        """The same model without special tokens.
+
+        A tokenizer of its own (it shares the vocabulary), because ignoring special tokens is a switch of the
+        main one, over which two threads would fight.
+        """
         main = self.backend_tokenizer
         plain = Tokenizer(main.model)
         plain.normalizer, plain.pre_tokenizer = main.normalizer, main.pre_tokenizer
@@ -52,11 +59,14 @@ class QwenAudioTokenizer(PreTrainedTokenizerFast):
     @cached_property
     def _special_ids(self) -> dict[str, int]:
         base = self.backend_tokenizer.get_vocab_size(with_added_tokens=False)
-        ids = {name: self.backend_tokenizer.token_to_id(name) for name in tags.SPECIAL_TOKENS}
-        for index, (name, token_id) in enumerate(ids.items()):
+        for name, index in tags.SPECIAL_INDEX.items():
+            token_id = self.backend_tokenizer.token_to_id(name)
             if token_id != base + index:
-                raise ValueError(f"special token {name} has id {token_id}, not {base + index}: not a tokenizer of this project")
-        return ids
+                raise ValueError(
+                    f"special token {name} has id {token_id} where {base + index} was due: "
+                    "load a tokenizer that this class saved"
+                )
+        return {name: base + index for name, index in tags.SPECIAL_INDEX.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -121,7 +131,7 @@ class QwenAudioTokenizer(PreTrainedTokenizerFast):
 
     def _special_or_error(self, piece: str, found: bool) -> int:
         if not found:
-            raise ValueError(f"{piece!r} in a special segment is not a special token: put it in a plain segment")
+            raise ValueError(f"{piece!r} in a special segment is no special token: use a plain segment")
         return self._special_ids[piece]
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
@@ -141,15 +151,17 @@ class QwenAudioTokenizer(PreTrainedTokenizerFast):
 
 
 def _byte_alphabet() -> list[str]:
-    """The character that byte-level BPE writes for each of the 256 bytes: printable ones stand for themselves,
-    the others are numbered from U+0100 (the GPT-2 convention)."""
+    """The character that byte-level BPE writes for each of the 256 bytes.
+
+    Printable bytes stand for themselves, the others are numbered from U+0100 (the GPT-2 convention).
+    """
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte if byte in printable else next(others)) for byte in range(_BYTES)]
 
 
 def _backend(vocab: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
-    # A whole piece that is in the vocabulary is taken as it is, as tiktoken does; otherwise merges give the same.
+    # ignore_merges: a piece that is in the vocabulary as a whole is taken as it is, as tiktoken does.
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -163,7 +175,8 @@ def _backend(vocab: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
 
 
 def _finish(tokenizer: Tokenizer) -> QwenAudioTokenizer:
-    tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in tags.SPECIAL_TOKENS])
+    added = [AddedToken(name, normalized=False, special=True) for name in tags.SPECIAL_TOKENS]
+    tokenizer.add_special_tokens(added)
     return QwenAudioTokenizer(tokenizer_object=tokenizer)
 
 
@@ -179,7 +192,7 @@ def train_bpe_tokenizer(texts: Iterable[str], vocab_size: int) -> QwenAudioToken
     """
     smallest = _BYTES + len(tags.SPECIAL_TOKENS)
     if vocab_size < smallest:
-        raise ValueError(f"vocab_size {vocab_size} is too small: bytes and special tokens alone are {smallest}")
+        raise ValueError(f"vocab_size {vocab_size} is too small: bytes and special tokens are {smallest}")
     alphabet = _byte_alphabet()
     tokenizer = _backend({char: byte for byte, char in enumerate(alphabet)}, [])
     size = vocab_size - len(tags.SPECIAL_TOKENS)
@@ -191,8 +204,8 @@ def train_bpe_tokenizer(texts: Iterable[str], vocab_size: int) -> QwenAudioToken
 def from_tiktoken(path: str | os.PathLike[str]) -> QwenAudioTokenizer:
     """The published tokenizer from its tiktoken file (`base64 rank` a line); takes a few seconds.
 
-    tiktoken merges by the rank of the result; BPE files list pairs. The pair of a token is found by running the
-    same merging with only the lower ranks, which leaves exactly the two parts that it is made from.
+    tiktoken merges by the rank of the result; a BPE model lists pairs. The pair of a token is found by
+    running the same merging with only the lower ranks, which leaves the two parts that it is made from.
     Raises ValueError for a file that is not such a table.
     """
     ranks = dict(_read_ranks(Path(path)))
@@ -212,13 +225,15 @@ def _read_ranks(path: Path) -> Iterator[tuple[bytes, int]]:
                 token, rank = line.split()
                 pair = base64.b64decode(token, validate=True), int(rank)
             except (ValueError, binascii.Error) as error:
-                raise ValueError(f"{path}, line {number}: not `base64 rank`, so not a tiktoken vocabulary") from error
+                raise ValueError(f"{path}, line {number}: not `base64 rank`: give a tiktoken file") from error
             if pair[1] != expected:
                 raise ValueError(f"{path}, line {number}: rank {pair[1]} where {expected} was due")
             expected += 1
             yield pair
     if expected < _BYTES:
-        raise ValueError(f"{path}: {expected} ranks, fewer than the {_BYTES} bytes: not a tiktoken vocabulary")
+        raise ValueError(
+            f"{path}: {expected} ranks do not even cover the {_BYTES} bytes: give a tiktoken file"
+        )
 
 
 def _pairs(ranks: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
