@@ -245,9 +245,7 @@ def _from_array(source: tuple[np.ndarray, int], name: str) -> tuple[np.ndarray, 
         elif rows == columns == 1:
             channels_first = True
         else:
-            raise AudioError(
-                f"{name} of shape {samples.shape} could have its channels on either axis: pass (n,)."
-            )
+            raise AudioError(f"{name} of shape {samples.shape} has no clear channel axis: pass (n,).")
         samples = to_float(samples).mean(axis=0 if channels_first else 1, dtype=np.float32)
     elif samples.ndim not in (1, 2):
         raise AudioError(f"{name} has shape {samples.shape}: pass (n,) or (channels, n).")

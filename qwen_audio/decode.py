@@ -17,11 +17,13 @@ from math import gcd
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+import soundfile
 
 SAMPLE_RATE = 16_000  # Hz, what the model hears
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside lies a rate in kHz or a swapped argument
 TOLERANCE = 0.01  # seconds a header may be wrong by before a file counts as truncated (one mel frame)
 MARGIN = 0.05  # seconds read around a window, so that resampling sees what lies beside it
+LEAD = 2  # seconds decoded ahead of a window of an mp3
 CHUNK = 1 << 22  # frames per read: a length announced by a damaged header is never allocated at once
 UNKNOWN_SIZE = 0x7FFF_F000  # a chunk of this size or more was written to a pipe: its length is unknown
 UNREAD = 4096  # bytes that may follow the last sample (tags); more may be a second, chained stream
@@ -124,10 +126,6 @@ def _open(source: FileSource, name: str) -> BinaryIO:
     return cast(BinaryIO, handle)
 
 
-def _size(handle: BinaryIO) -> int:
-    return len(handle.getbuffer()) if isinstance(handle, io.BytesIO) else os.fstat(handle.fileno()).st_size
-
-
 def _check_rate(rate: int, name: str) -> int:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(f"{name} has a rate of {rate} Hz: convert it to {MIN_RATE} to {MAX_RATE} Hz.")
@@ -139,14 +137,19 @@ def _mono(samples: np.ndarray) -> np.ndarray:
     return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
+class _Reader(soundfile.SoundFile):
+    """Reads on from where it is. soundfile seeks after every read, at which mp3 and opus lose their state."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _decode_sndfile(handle: BinaryIO, name: str, start: float, duration: float | None) -> Decoded | None:
     """The window by libsndfile, or None when it does not know the format."""
-    import soundfile
-
+    # A descriptor spares a Python call per block read; in-memory files have none.
+    opened = handle if isinstance(handle, io.BytesIO) else handle.fileno()
     try:
-        # A descriptor spares a Python call per block read; in-memory files have none.
-        opened = handle if isinstance(handle, io.BytesIO) else handle.fileno()
-        file = soundfile.SoundFile(opened, closefd=False)
+        file = _Reader(opened, closefd=False)
     except soundfile.LibsndfileError:
         return None
     with file:
@@ -156,39 +159,45 @@ def _decode_sndfile(handle: BinaryIO, name: str, start: float, duration: float |
         first, last = source_range(rate, start, duration)
         first, last = min(first, total), min(total if last is None else last, total)
         wave, complete = _read_frames(file, first, last, CHUNK)
-        if not complete:  # damaged: small steps find how far it can be read
-            wave, complete = _read_frames(file, first, last, 1024)
-        announced = total / rate
-        position = handle.tell() if opened is handle else os.lseek(handle.fileno(), 0, os.SEEK_CUR)
-        unread = file.format in ("MP3", "OGG", "FLAC") and _size(handle) - position > UNREAD
-        defect = None
-        if len(wave) < last - first - TOLERANCE * rate or not complete:
-            defect = _shortfall((first + len(wave)) / rate, announced)
-        elif last == total and total:
-            hidden = _hidden_seconds(file.extra_info, announced)
-            if hidden > announced + TOLERANCE:
-                defect, announced = _shortfall(announced, hidden), hidden
-            elif file.format == "OGG" and _ogg_cut(handle):
-                defect, announced = _shortfall(announced, float("inf")), float("inf")
+        position = handle.tell()
+        kind, log = file.format, file.extra_info
+    if not complete:
+        handle.seek(0)
+        with _Reader(opened, closefd=False) as file:  # anew, in small steps: how far can it be read?
+            wave, _ = _read_frames(file, first, last, 1024)
+    announced, defect = total / rate, None
+    if not complete or len(wave) < last - first - TOLERANCE * rate:
+        defect = _shortfall((first + len(wave)) / rate, announced)
+    elif last == total > 0:
+        hidden = _hidden_seconds(log, announced)
+        if hidden <= announced + TOLERANCE and kind == "OGG" and _ogg_cut(handle):
+            hidden = float("inf")
+        if hidden > announced + TOLERANCE:
+            defect, announced = _shortfall(announced, hidden), hidden
+    unread = (
+        last == total and kind in ("MP3", "OGG", "FLAC") and handle.seek(0, os.SEEK_END) - position > UNREAD
+    )
     return Decoded(wave, rate, first, announced, defect, unread)
 
 
-def _read_frames(file: Any, first: int, last: int, chunk: int) -> tuple[np.ndarray, bool]:
+def _read_frames(file: _Reader, first: int, last: int, chunk: int) -> tuple[np.ndarray, bool]:
     """Samples [first, last) as mono and True, or those before a decoding error and False."""
-    import soundfile
-
-    parts = [np.zeros(0, np.float32)]
+    # libsndfile lands beside the mark in some ogg files, and an mp3 frame builds on those before it.
+    lead = {"OGG": first, "MP3": min(first, LEAD * file.samplerate)}.get(file.format, 0)
+    at, parts, complete = first - lead, [np.zeros(0, np.float32)], True
     try:
-        file.seek(first)
-        while first < last:
-            block = file.read(min(chunk, last - first), dtype="float32", always_2d=True)
+        if at:
+            file.seek(at)
+        while at < last:
+            block = file.read(min(chunk, last - at), dtype="float32", always_2d=True)
             if not len(block):
                 break
-            parts.append(_mono(block))
-            first += len(block)
+            if at + len(block) > first:
+                parts.append(_mono(block[max(0, first - at) :]))
+            at += len(block)
     except soundfile.LibsndfileError:
-        return np.concatenate(parts), False
-    return parts[1] if len(parts) == 2 else np.concatenate(parts), True
+        complete = False
+    return (parts[1] if len(parts) == 2 else np.concatenate(parts)), complete
 
 
 def _hidden_seconds(log: str, readable: float) -> float:
@@ -209,7 +218,7 @@ def _hidden_seconds(log: str, readable: float) -> float:
 
 def _ogg_cut(handle: BinaryIO) -> bool:
     """True if the last page of an ogg file is incomplete (RFC 3533: ogg states no total length)."""
-    size = _size(handle)
+    size = handle.seek(0, os.SEEK_END)
     handle.seek(max(0, size - 65_307))  # the largest page
     tail = handle.read()
     at = tail.rfind(b"OggS")

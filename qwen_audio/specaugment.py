@@ -32,7 +32,7 @@ class SpecAugment:
         """A masked copy of mel (N, 80, T); frames from lengths (N,) on are padding and stay as they are.
 
         Masks start anywhere within their clip; masked values become the mean of the clip's own frames before
-        masking. A `generator` in the same state gives the same masks on any device that mel is on. For training
+        masking. A `generator` in the same state gives the same masks wherever mel is. For training
         only: the caller leaves it out elsewhere.
         Raises ValueError if the shapes do not fit or a length exceeds T.
         """

@@ -1,0 +1,16 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data beside the repository; tests that need it are skipped without it."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared"
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"reference data not found: {folder}")
+    return folder
