@@ -48,7 +48,7 @@ def noise(seconds: float = 1.0, rate: int = 16_000, seed: int = 0) -> np.ndarray
 
 
 def encode(wave: np.ndarray, rate: int, container: str) -> bytes:
-    """The bytes of an audio file that holds wave (n,), or (n, channels) in a sndfile format, in a container named above."""
+    """The bytes of an audio file, in a container named above; wave (n,), or (n, channels) if in SNDFILE."""
     if container in SNDFILE:
         buffer = io.BytesIO()
         name, subtype = SNDFILE[container]
