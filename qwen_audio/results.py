@@ -42,7 +42,7 @@ class Transcription:
     problems: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `words` only when times were asked for, `problems` only when there are some."""
+        """Plain data for JSON; `words` only when times were asked for, `problems` only if any."""
         data: dict[str, Any] = {"text": self.text, "language": self.language}
         if self.words is not None:
             data["words"] = [{"word": w.word, "start": w.start, "end": w.end} for w in self.words]
@@ -125,8 +125,8 @@ def format_results(results: Sequence[tuple[str, Result]], style: str) -> str:
     """One string for (name of the input, result) pairs, ending with a newline unless empty.
 
     style "text": the answer; the name goes before it when there are several inputs. With word times, one line
-    for each word: start, end, word, separated by tabs. "json": one object, or a list of objects when there are
-    several inputs, each with its `input`. "srt": subtitles of one transcription.
+    for each word: start, end, word, separated by tabs. "json": one object, or a list of objects for several
+    inputs, each with its `input`. "srt": subtitles of one transcription.
 
     Raises:
         ValueError: an unknown style, or SRT for anything but one transcription with word times.

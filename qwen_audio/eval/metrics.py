@@ -153,6 +153,14 @@ def majority_baseline(references: Sequence[str]) -> float:
     return Counter(reference.strip() for reference in references).most_common(1)[0][1] / len(references)
 
 
+def pitch_majority_baseline(references: Sequence[int], *, tolerance: int = 1) -> float:
+    """Pitch accuracy of the best constant answer; nan for no example."""
+    if not references:
+        return float("nan")
+    hits = (sum(abs(r - guess) <= tolerance for r in references) for guess in range(128))
+    return max(hits) / len(references)
+
+
 def pitch_accuracy(
     references: Sequence[int], hypotheses: Sequence[int | None], *, tolerance: int = 1
 ) -> Score:

@@ -50,14 +50,18 @@ class Score:
             "details": {name: _json_number(value) for name, value in self.details.items()},
         }
 
-    def __str__(self) -> str:
-        if self.value != self.value:
+    def at(self, value: float) -> str:
+        """A value of this metric as it is shown: percent, milliseconds or points."""
+        if value != value:
             return "n/a"
         if self.unit == "seconds":
-            return f"{1000 * self.value:.0f} ms"
+            return f"{1000 * value:.0f} ms"
         if self.unit == "ratio":
-            return f"{100 * self.value:.1f} %"
-        return f"{self.value:.2f}"
+            return f"{100 * value:.1f} %"
+        return f"{value:.2f}"
+
+    def __str__(self) -> str:
+        return self.at(self.value)
 
 
 def _json_number(value: float) -> float | None:

@@ -1,0 +1,292 @@
+"""The command line: one function for each verb of `qwen-audio`.
+
+    qwen-audio transcribe speech.wav --format srt --output speech.srt
+
+Heavy imports happen inside the verbs, so that `--help` is instant. A mistake in the input ends with one
+sentence on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qwen_audio.api import QwenAudio
+    from qwen_audio.results import Result
+
+app = typer.Typer(
+    help="Ask recordings: transcribe, ask, caption, classify; train and evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Inputs = Annotated[list[str], typer.Argument(help="Audio files, each at most 30 s.", show_default=False)]
+Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")]
+Format = Annotated[str, typer.Option("--format", help="text or json.")]
+Output = Annotated[Path | None, typer.Option(help="File to write instead of the screen.")]
+
+# Packages of optional parts, and the extra that brings them.
+_EXTRAS = {
+    "espeakng_loader": "synth",
+    "wordfreq": "synth",
+    "symusic": "synth",
+    "pretty_midi": "synth",
+    "psutil": "train",
+}
+
+
+@app.command()
+def transcribe(
+    audio: Inputs,
+    words: Annotated[
+        bool, typer.Option("--words", help="Give every word's start and end in seconds.")
+    ] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Code of the language, e.g. en; predicted if absent.")
+    ] = None,
+    style: Annotated[
+        str, typer.Option("--format", help="text, json or srt (which implies --words).")
+    ] = "text",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; a folder for SRT of several inputs.")
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Write down what is said."""
+    timed = words or style == "srt"
+    _check_style(style, ("text", "json", "srt"))
+    if style == "srt" and len(audio) > 1:
+        _subtitle_names(audio, output)
+    loaded = _load(model, device)
+    _answer_all(audio, lambda path: loaded.transcribe(path, language, timed), style, output)
+
+
+@app.command()
+def ask(
+    audio: Inputs,
+    question: Annotated[str, typer.Option("--question", "-q", help="What to ask.")],
+    style: Format = "text",
+    output: Output = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Answer a question about a recording, or about several together."""
+    _check_style(style, ("text", "json"))
+    answer = _load(model, device).ask(list(audio), question)
+    _write([(" ".join(audio), answer)], style, output)
+
+
+@app.command()
+def caption(
+    audio: Inputs, style: Format = "text", output: Output = None, model: Model = None, device: Device = None
+) -> None:
+    """Describe each recording in one sentence."""
+    _check_style(style, ("text", "json"))
+    loaded = _load(model, device)
+    _answer_all(audio, loaded.caption, style, output)
+
+
+@app.command()
+def classify(
+    audio: Inputs,
+    labels: Annotated[str, typer.Option(help="The possible answers, separated by commas.")],
+    question: Annotated[str | None, typer.Option(help='By default "Which sound event is heard?".')] = None,
+    style: Format = "text",
+    output: Output = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Say which of the given labels fits each recording, with probabilities."""
+    _check_style(style, ("text", "json"))
+    loaded = _load(model, device)
+    names = labels.split(",")
+    _answer_all(audio, lambda path: loaded.classify(path, names, question), style, output)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file of a training stage.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, over the file.")] = None,
+) -> None:
+    """Train a model as a YAML file says."""
+    from qwen_audio.train.main import train as run_training
+
+    run_training(config, overrides or [])
+
+
+@app.command()
+def evaluate(
+    manifest: Annotated[Path, typer.Option(help="JSONL manifest of annotated examples.")],
+    output: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and scores.json.")],
+    model: Model = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="Only this task; may be given again.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many examples of each source and task.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples at once.")] = 8,
+    swap_audio: Annotated[
+        bool, typer.Option("--swap-audio", help="Control: every example gets another one's audio.")
+    ] = False,
+    device: Device = None,
+) -> None:
+    """Score a model on a manifest."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from qwen_audio.eval.run import evaluate as run_evaluation
+
+    loaded = _load(model, device)
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        job = bar.add_task("evaluating")
+        report = run_evaluation(
+            loaded,
+            manifest,
+            output,
+            only_tasks=tasks,
+            limit=limit,
+            batch_size=batch_size,
+            swap_audio=swap_audio,
+            progress=lambda done, total: bar.update(job, completed=done, total=total),
+        )
+    console = Console()
+    console.print(report.table())
+    for prediction in report.predictions:
+        if prediction.error is not None:
+            console.print(
+                f"failed: {prediction.example.id}: {prediction.error}", markup=False, soft_wrap=True
+            )
+    seconds, heard = report.run["wall_seconds"], report.run["audio_seconds"]
+    console.print(
+        f"{heard:.0f} s of audio in {seconds:.1f} s; written to {output}", markup=False, soft_wrap=True
+    )
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("qwen-audio-demo"),
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Play the whole story on the bundled clips: what went in, the truth, and what came out."""
+    from qwen_audio.demo import run_demo
+
+    run_demo(_load(model, device), output)
+
+
+@app.command()
+def info(model: Model = None, device: Device = None) -> None:
+    """Say what is installed: version, model, sizes, tasks."""
+    import qwen_audio
+    from qwen_audio.tasks import TASKS
+
+    loaded = _load(model, device)
+    network, config = loaded.model, loaded.model.config
+    count = sum(parameter.numel() for parameter in network.parameters())
+    encoder = sum(parameter.numel() for parameter in network.audio_tower.parameters())
+    print(f"qwen-audio {qwen_audio.__version__}")
+    print(f"model: {loaded.name} ({loaded.folder}), weights {loaded.digest()}")
+    print(f"parameters: {count:,}, of which the audio encoder {encoder:,}")
+    print(f"vocabulary: {config.text_config.vocab_size:,} rows; {network.dtype} on {network.device}")
+    print(f"tasks of the format: {', '.join(TASKS)}")
+
+
+def _load(model: str | None, device: str | None) -> QwenAudio:
+    from qwen_audio.api import load
+
+    return load(model, device=device)
+
+
+def _check_style(style: str, known: tuple[str, ...]) -> None:
+    if style not in known:
+        raise ValueError(f"--format {style} is not known here: use {', '.join(known[:-1])} or {known[-1]}")
+
+
+def _answer_all(
+    paths: Sequence[str], answer: Callable[[str], Result], style: str, output: Path | None
+) -> None:
+    """Answer for each input; inputs that fail are named on stderr, the others are still written."""
+    results: list[tuple[str, Result]] = []
+    failed = 0
+    for path in paths:
+        try:
+            results.append((path, answer(path)))
+        except (ValueError, OSError) as error:
+            if len(paths) == 1:
+                raise
+            failed += 1
+            _complain(error)
+    if results:
+        _write(results, style, output, several=len(paths) > 1)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _write(
+    results: Sequence[tuple[str, Result]], style: str, output: Path | None, *, several: bool = False
+) -> None:
+    from qwen_audio.results import format_results
+
+    if style == "srt" and several:
+        for path, result in results:
+            target = _subtitle_names([path], output)[0]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(format_results([(path, result)], style), encoding="utf-8")
+        return
+    text = format_results(results, style)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    for path, result in results:
+        for problem in getattr(result, "problems", []):
+            print(f"note: {path}: {problem}", file=sys.stderr)
+
+
+def _subtitle_names(paths: Sequence[str], folder: Path | None) -> list[Path]:
+    """One SRT file in the folder for each input."""
+    if folder is None:
+        raise ValueError("SRT of several inputs needs a folder: give --output FOLDER")
+    names = [folder / f"{Path(path).stem}.srt" for path in paths]
+    if len(set(names)) < len(names):
+        raise ValueError("two inputs have the same name without its ending: transcribe them one at a time")
+    return names
+
+
+def _complain(error: Exception) -> None:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = " ".join(str(error).split())
+    print(f"error: {message}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 when all went well, 2 after a mistake in the input."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        print(
+            f"error: this needs {error.name}: pip install 'open-qwen-audio[{_EXTRAS[error.name]}]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    except (ValueError, OSError) as error:
+        _complain(error)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

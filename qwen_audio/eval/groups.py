@@ -1,0 +1,165 @@
+"""Which metrics a task gets, and the scores of one group of predictions: one source, one task.
+
+The first score of a group is the main one. Transcripts: error rate, and the share of exact transcripts. Word
+times: shift of the times (both conventions) and error rate. Translations and captions: BLEU and exact
+matches; for captions that is no substitute for CIDEr and says little unless they are templates. Pitches:
+within a semitone. Everything else: accuracy, strict and lenient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qwen_audio import tasks
+from qwen_audio.data.manifest import Example
+from qwen_audio.eval import metrics
+from qwen_audio.eval.metrics import TimedToken
+from qwen_audio.eval.score import Score
+from qwen_audio.results import join_words
+from qwen_audio.tasks import Parsed
+from qwen_audio.text import collapse_spaces, spoken_form
+from qwen_audio.timestamps import Word
+
+
+@dataclass
+class Prediction:
+    """An example and what the model made of it; `error` says why there is no output."""
+
+    example: Example
+    raw: str = ""
+    parsed: Parsed | None = None
+    problems: list[str] = field(default_factory=list)
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def reference(self) -> str:
+        """The wanted answer as plain text."""
+        example, body = self.example, tasks.task_of(self.example.task).body
+        if body == "words":
+            return join_words(example.words or [], example.language)
+        return collapse_spaces(example.text if body in ("transcript", "text", "answer") else _label(example))
+
+    @property
+    def hypothesis(self) -> str | None:
+        """The answer as plain text; None for a failed example."""
+        if self.parsed is None:
+            return None
+        body = tasks.task_of(self.example.task).body
+        if body == "words":
+            return join_words(self.parsed.words, self.example.language)
+        return self.parsed.text if body in ("transcript", "text", "answer") else self.parsed.label or ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of predictions.jsonl."""
+        row: dict[str, Any] = {
+            "id": self.example.id,
+            "source": self.example.source,
+            "task": self.example.task,
+            "reference": self.reference,
+            "hypothesis": self.hypothesis,
+            "raw": self.raw,
+        }
+        if self.parsed is not None and self.parsed.words:
+            row["words"] = [[word.word, word.start, word.end] for word in self.parsed.words]
+        if self.problems:
+            row["problems"] = self.problems
+        if self.error is not None:
+            row["error"] = self.error
+        return row
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores of one source and task; `baselines`: metric -> value of always giving the commonest answer."""
+
+    source: str
+    task: str
+    scores: list[Score]
+    baselines: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for scores.json."""
+        return {
+            "source": self.source,
+            "task": self.task,
+            "n": self.scores[0].n,
+            "failures": self.scores[0].failures,
+            "scores": [score.to_dict() for score in self.scores],
+            "majority_baseline": self.baselines,
+        }
+
+
+def score_group(source: str, task: str, predictions: Sequence[Prediction]) -> Group:
+    """Scores of predictions of one task, in the order named in the module's description."""
+    row = tasks.task_of(task)
+    wanted = [prediction.reference for prediction in predictions]
+    got = [prediction.hypothesis for prediction in predictions]
+    baselines: dict[str, float] = {}
+    if row.body in ("transcript", "words"):
+        languages = [prediction.example.language for prediction in predictions]
+        scores = [metrics.error_rate(wanted, got, languages, normalizer=_spoken, normalizer_name="spoken")]
+        if row.body == "words":
+            scores = [*_shifts(predictions), *scores]
+        else:
+            spoken = [spoken_form(text) for text in wanted]
+            outputs = [None if text is None else spoken_form(text) for text in got]
+            scores.append(metrics.accuracy(spoken, outputs))
+            baselines["accuracy"] = metrics.majority_baseline(spoken)
+        return Group(source, task, scores, baselines)
+    baselines["accuracy"] = metrics.majority_baseline(wanted)
+    if row.body == "text":
+        target = predictions[0].example.target_language or "en"
+        return Group(
+            source, task, [metrics.bleu(wanted, got, target), metrics.accuracy(wanted, got)], baselines
+        )
+    scores = [metrics.accuracy(wanted, got), metrics.accuracy(wanted, got, lenient=True)]
+    if row.body == "pitch":
+        pitches = [int(text) for text in wanted]
+        scores = [metrics.pitch_accuracy(pitches, [_number(text) for text in got]), scores[0]]
+        baselines["pitch_accuracy"] = metrics.pitch_majority_baseline(pitches)
+    elif row.body == "intent":
+        scores.append(_intent_with_slots(predictions))
+    return Group(source, task, scores, baselines)
+
+
+def _label(example: Example) -> str:
+    return example.label or example.text
+
+
+def _spoken(text: str, language: str | None) -> str:
+    return spoken_form(text)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def _shifts(predictions: Sequence[Prediction]) -> list[Score]:
+    wanted = [_tokens(prediction.example.words or []) for prediction in predictions]
+    got = [
+        None if prediction.parsed is None else _tokens(prediction.parsed.words) for prediction in predictions
+    ]
+    return [metrics.alignment_shift(wanted, got, per_timestamp=stamp) for stamp in (True, False)]
+
+
+def _tokens(words: Sequence[Word]) -> list[TimedToken]:
+    """Words compared in their spoken form; silences are not compared."""
+    return [TimedToken(spoken_form(word.word) or word.word, word.start, word.end) for word in words]
+
+
+def _intent_with_slots(predictions: Sequence[Prediction]) -> Score:
+    """Share of examples whose intent and all slots are right."""
+    wanted = [_record(p.example.label or "", p.example.meta.get("slots", {})) for p in predictions]
+    got = [
+        None if p.parsed is None else _record(p.parsed.label or "", p.parsed.fields.get("slots", {}))
+        for p in predictions
+    ]
+    score = metrics.accuracy(wanted, got)
+    return Score(**{**vars(score), "metric": "accuracy_intent_and_slots"})
+
+
+def _record(intent: str, slots: dict[str, Any]) -> str:
+    return repr((intent, sorted((name, str(value)) for name, value in slots.items())))

@@ -1,0 +1,164 @@
+"""Reading a checkpoint directory, with every fault said in one sentence before any weight is used.
+
+A checkpoint directory holds config.json, tokenizer.json and safetensors weights (one file, or several with
+model.safetensors.index.json). Nothing that could run code is read: no pickled weights, no modules.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+EMBEDDED = Path(__file__).parent / "weights" / "tiny"
+_INDEX = "model.safetensors.index.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint directory that cannot be used; the message names the file and the key or tensor."""
+
+
+def load_checkpoint(folder: str | Path, device: str, dtype: Any) -> tuple[Any, Any]:
+    """The model (in evaluation mode) and the processor of a checkpoint directory.
+
+    Raises:
+        FileNotFoundError: no such directory.
+        CheckpointError: a file is missing or broken, or the weights do not fit config.json.
+    """
+    folder = Path(folder)
+    if folder == EMBEDDED and not folder.is_dir():
+        raise FileNotFoundError(
+            f"the embedded model is not in this installation ({EMBEDDED}): reinstall the package, "
+            "or give the directory of a checkpoint"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a directory: give the directory of a checkpoint")
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} has no {name}: give a directory written by training")
+    files = weight_files(folder)
+    config = _read_config(folder)
+
+    import torch
+    from transformers.utils import logging
+
+    from qwen_audio.model import QwenAudioForConditionalGeneration
+    from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+    from qwen_audio.tokenizer import QwenAudioTokenizer
+
+    check_tensors(folder, config, files)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # two bars for a model of some megabytes are noise
+    try:
+        model: Any = QwenAudioForConditionalGeneration.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    try:
+        tokenizer = QwenAudioTokenizer(tokenizer_file=str(folder / "tokenizer.json"))
+    except Exception as error:  # the tokenizers library raises bare Exception for a broken file
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {reason}") from error
+    _check_ids(folder, config, tokenizer)
+    model.to(torch.device(device)).eval()
+    return model, QwenAudioProcessor(tokenizer)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: those of the index, or model.safetensors."""
+    index = folder / _INDEX
+    if index.is_file():
+        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing or not names:
+            what = f"names {missing[0]}, which is missing" if missing else "names no file"
+            raise CheckpointError(f"{index} {what}: copy the whole checkpoint again")
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+        raise CheckpointError(
+            f"{folder} has pickled weights only, which can run code when read: convert them to safetensors"
+        )
+    raise CheckpointError(f"{folder} has no model.safetensors: give a directory written by training")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}): copy the checkpoint again") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} holds no JSON object: copy the checkpoint again")
+    return data
+
+
+def _read_config(folder: Path) -> Any:
+    from qwen_audio.model import QwenAudioConfig
+
+    path = folder / "config.json"
+    data = _read_json(path)
+    if data.get("model_type") != QwenAudioConfig.model_type:
+        raise CheckpointError(
+            f'{path}: model_type is {data.get("model_type")!r}, not "{QwenAudioConfig.model_type}": '
+            "give a Qwen-Audio checkpoint"
+        )
+    try:
+        return QwenAudioConfig.from_dict(data)
+    except Exception as error:  # pydantic-like validators of several libraries; all mean a wrong value
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not describe a model: {reason}") from error
+
+
+def check_tensors(folder: Path, config: Any, files: list[Path]) -> None:
+    """Compare names and shapes in the safetensors headers with what the configuration makes."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from qwen_audio.model import QwenAudioForConditionalGeneration
+
+    with torch.device("meta"):
+        skeleton = QwenAudioForConditionalGeneration(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
+    found: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 (a reader of safetensors is no mapping)
+                    found[name] = tuple(weights.get_slice(name).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}): copy the checkpoint again") from None
+    advice = "use the config.json that was saved with these weights"
+    for name, shape in wanted.items():
+        if name not in found and name not in tied:
+            raise CheckpointError(f"{folder}: the weights lack {name}, which config.json asks for: {advice}")
+        if name in found and found[name] != shape:
+            raise CheckpointError(
+                f"{folder}: {name} has shape {found[name]} but config.json asks for {shape}: {advice}"
+            )
+    for name in found:
+        if name not in wanted:
+            raise CheckpointError(f"{folder}: the weights hold {name}, unknown to config.json: {advice}")
+
+
+def _check_ids(folder: Path, config: Any, tokenizer: Any) -> None:
+    rows = config.text_config.vocab_size
+    if len(tokenizer) > rows:
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has {len(tokenizer)} tokens but text_config.vocab_size is {rows}: "
+            "use the tokenizer.json that was saved with these weights"
+        )
+    pairs = {
+        "audio_start_token_id": tokenizer.audio_start_id,
+        "audio_end_token_id": tokenizer.audio_end_id,
+        "audio_pad_token_id": tokenizer.audio_pad_id,
+    }
+    for key, token_id in pairs.items():
+        if getattr(config, key) != token_id:
+            raise CheckpointError(
+                f"{folder}/config.json: {key} is {getattr(config, key)} but tokenizer.json has {token_id}: "
+                "use the tokenizer.json that was saved with these weights"
+            )
