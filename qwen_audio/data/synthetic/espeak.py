@@ -24,6 +24,9 @@ _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: report a failure instead of l
 _UTF8 = 1  # espeakCHARS_UTF8
 _EVENT_END, _EVENT_WORD = 0, 1
 _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "pitch_range": 4, "word_gap": 7}
+# An embedded command before the text: an echo of 1/256 of the sound.  It replaces the much louder echo of
+# some voices, which would hide where words end, and cannot be set to nothing.
+_NO_ECHO = "\x011H "
 _FRAME = ESPEAK_RATE // 200  # 5 ms frames for energy
 _SILENCE_DB = -42.0  # below the loudest frame by this much is silence
 _PAUSE = 12  # frames without energy at the end of a word that make a pause; the closure of a stop is shorter
@@ -90,7 +93,6 @@ class _Engine:
     def __init__(self) -> None:
         import espeakng_loader
 
-        self.lock = threading.RLock()
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
         data = os.fsencode(espeakng_loader.get_data_path())
         if self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _DONT_EXIT) != ESPEAK_RATE:
@@ -101,7 +103,7 @@ class _Engine:
         self.events: list[tuple[int, int]] = []
         self.callback = _CALLBACK(self._receive)  # kept: the library holds only a bare pointer to it
         self.lib.espeak_SetSynthCallback(self.callback)
-        self.voice: tuple[str, str] | None = None
+        self.voice: Voice | None = None  # the one that is set
 
     def _receive(self, wave, count, events) -> int:  # type: ignore[no-untyped-def]
         if wave and count > 0:
@@ -114,6 +116,9 @@ class _Engine:
         return 0
 
     def set_voice(self, voice: Voice) -> None:
+        if voice == self.voice:
+            return
+        self.voice = None
         name = voice.language + (f"+{voice.variant}" if voice.variant else "")
         if self.lib.espeak_SetVoiceByName(name.encode()) != 0:
             raise EspeakError(
@@ -121,16 +126,19 @@ class _Engine:
             )
         for parameter, number in _PARAMETERS.items():  # after the voice: choosing a voice resets them
             self.lib.espeak_SetParameter(number, getattr(voice, parameter), 0)
+        self.voice = voice
 
     def speak(self, text: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """int16 samples (n,) and the word events (position in `text` counted in characters, sample)."""
         self.chunks.clear()
         self.events.clear()
-        data = text.encode()
+        data = (_NO_ECHO + text).encode()
         status = self.lib.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, _UTF8, None, None)
         if status != 0:
             raise EspeakError(f"espeak-ng could not speak {text!r} (status {status})")
-        return np.frombuffer(b"".join(self.chunks), dtype=np.int16), list(self.events)
+        # the first word begins with the command, at a position before the text
+        events = [(max(position - len(_NO_ECHO), 0), sample) for position, sample in self.events]
+        return np.frombuffer(b"".join(self.chunks), dtype=np.int16), events
 
     def close(self) -> None:
         self.lib.espeak_Terminate()
@@ -138,27 +146,36 @@ class _Engine:
 
 
 _lock = threading.Lock()
-_engine: tuple[int, _Engine] | None = None  # the process that loaded it, and the library
+_engine: _Engine | None = None
+
+
+def _after_fork() -> None:
+    """A forked child has its own copy of the library's memory; the lock may have been held in the parent."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _current() -> _Engine:
-    """The engine of this process; a forked child loads its own (call with the lock held)."""
+    """The engine of this process, loaded on first use (call with the lock held)."""
     global _engine
-    if _engine is None or _engine[0] != os.getpid():
-        _engine = (os.getpid(), _Engine())
-    return _engine[1]
+    if _engine is None:
+        _engine = _Engine()
+    return _engine
 
 
 def reset() -> None:
     """Forget everything spoken so far: what follows is the same, sample by sample, in any process.
 
     espeak-ng carries the phase of its pitch flutter and of its noise from one utterance to the next, and has
-    no call that rewinds them, so the library is unloaded and loaded again (a quarter of a millisecond).
+    no call that rewinds them, so the library is unloaded and loaded again (about a millisecond).
     """
     global _engine
     with _lock:
-        if _engine is not None and _engine[0] == os.getpid():
-            _engine[1].close()
+        if _engine is not None:
+            _engine.close()
         _engine = None
 
 
@@ -237,7 +254,7 @@ def _word_times(
         if own.size == 0:
             return None
         # exact event times inside continuous speech, frame borders next to silence
-        begin = max(starts[index] / _FRAME, float(first))
+        begin = max(starts[index] / _FRAME, float(first)) if index else float(first)
         paused = index > 0 and times[-1][1] < bounds[index] - _PAUSE
         if paused:
             begin = float(start + own[0])
