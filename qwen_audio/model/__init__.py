@@ -1,0 +1,22 @@
+"""The Qwen-Audio model in transformers' own form: configuration, modelling, processing.
+
+Importing this package registers the classes with transformers' Auto classes, so that
+`AutoModelForCausalLM.from_pretrained(directory)` works without `trust_remote_code`.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+from .modeling_qwen_audio import QwenAudioEncoder, QwenAudioForConditionalGeneration
+
+AutoConfig.register("qwen_audio_encoder", QwenAudioEncoderConfig, exist_ok=True)
+AutoConfig.register("qwen_audio", QwenAudioConfig, exist_ok=True)
+AutoModel.register(QwenAudioEncoderConfig, QwenAudioEncoder, exist_ok=True)
+AutoModelForCausalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
+
+__all__ = [
+    "QwenAudioConfig",
+    "QwenAudioEncoder",
+    "QwenAudioEncoderConfig",
+    "QwenAudioForConditionalGeneration",
+]

@@ -1,0 +1,330 @@
+"""Qwen-Audio for transformers: Whisper-style encoder, pooling, projection, any causal LM.
+
+Shapes: B sequences of L tokens, N audio clips of up to T mel frames (10 ms), S = ceil(T / 2) encoder
+frames (20 ms), P = S // 2 audio tokens (40 ms), D encoder width, H language-model width, V vocabulary.
+
+The encoder sees no padding: frames past a clip's end are set to zero before each convolution and are
+masked in attention, so a clip encodes the same alone and in any batch.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, initialization
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+
+IGNORE_INDEX = -100
+
+
+def sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> Tensor:
+    """Sinusoidal positions `(length, channels)`: sines in the first half, cosines in the second (Whisper)."""
+    half = channels // 2
+    step = math.log(max_timescale) / (half - 1)
+    inverse = torch.exp(-step * torch.arange(half, dtype=torch.float32))
+    angle = torch.arange(length, dtype=torch.float32)[:, None] * inverse[None, :]
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def encoder_frames(mel_frames: Tensor) -> Tensor:
+    """Encoder frames (20 ms) of clips of `mel_frames` mel frames (10 ms): the second convolution has stride 2."""
+    return torch.where(mel_frames > 0, (mel_frames - 1) // 2 + 1, mel_frames.new_zeros(()))
+
+
+def audio_tokens(mel_frames: Tensor) -> Tensor:
+    """Audio tokens (40 ms) of clips of `mel_frames` mel frames: pairs of encoder frames, an odd last one is dropped."""
+    return encoder_frames(mel_frames) // 2
+
+
+class QwenAudioAttention(nn.Module):
+    """Bidirectional self-attention as in Whisper: query, value and output with bias, key without."""
+
+    def __init__(self, config: QwenAudioEncoderConfig) -> None:
+        super().__init__()
+        self.num_heads = config.encoder_attention_heads
+        self.q_proj = nn.Linear(config.d_model, config.d_model)
+        self.k_proj = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.v_proj = nn.Linear(config.d_model, config.d_model)
+        self.out_proj = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """`x` (N, S, D); `mask` (N, 1, 1, S), true where a frame may be attended to, or None."""
+        q, k, v = (
+            proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class QwenAudioEncoderLayer(GradientCheckpointingLayer):
+    """Pre-norm transformer layer with an exact GELU."""
+
+    def __init__(self, config: QwenAudioEncoderConfig) -> None:
+        super().__init__()
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.self_attn = QwenAudioAttention(config)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+        self.fc1 = nn.Linear(config.d_model, config.encoder_ffn_dim)
+        self.fc2 = nn.Linear(config.encoder_ffn_dim, config.d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+
+
+class QwenAudioPreTrainedModel(PreTrainedModel):
+    config: QwenAudioConfig
+    base_model_prefix = "model"
+    input_modalities = ("audio", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["QwenAudioEncoderLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, QwenAudioEncoder):
+            table = sinusoids(*module.positional_embedding.shape)
+            initialization.copy_(module.positional_embedding, table)
+        elif isinstance(module, QwenAudioForConditionalGeneration):
+            std = self.config.get_text_config().initializer_range
+            initialization.normal_(module.audio_start_embedding, mean=0.0, std=std)
+            initialization.normal_(module.audio_end_embedding, mean=0.0, std=std)
+
+
+class QwenAudioEncoder(QwenAudioPreTrainedModel):
+    """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers."""
+
+    config: QwenAudioEncoderConfig  # type: ignore[assignment]
+    main_input_name = "input_features"
+    input_modalities = ("audio",)
+
+    def __init__(self, config: QwenAudioEncoderConfig) -> None:
+        super().__init__(config)
+        self.conv1 = nn.Conv1d(config.num_mel_bins, config.d_model, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(config.d_model, config.d_model, kernel_size=3, stride=2, padding=1)
+        self.positional_embedding = nn.Buffer(
+            sinusoids(config.max_source_positions, config.d_model), persistent=False
+        )
+        self.layers = nn.ModuleList([QwenAudioEncoderLayer(config) for _ in range(config.encoder_layers)])
+        self.layer_norm = nn.LayerNorm(config.d_model)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def encode(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
+        """Frames before pooling and before the final layer norm.
+
+        Args:
+            input_features: log-mel `(N, num_mel_bins, T)`; what lies past a clip's length is ignored.
+            feature_lengths: mel frames of each clip `(N,)`.
+
+        Returns:
+            `(N, S, D)` with S = (T - 1) // 2 + 1; rows past a clip's `encoder_frames` mean nothing.
+        """
+        frames = input_features.shape[-1]
+        limit = 2 * self.config.max_source_positions
+        if frames > limit:
+            raise ValueError(f"{frames} mel frames are more than the {limit} this encoder has positions for")
+        mel_mask = torch.arange(frames, device=input_features.device) < feature_lengths[:, None]
+        x = input_features.to(self.conv1.weight.dtype) * mel_mask[:, None]
+        # Zero past the end after each convolution too: gelu(bias) there would leak into the last frame.
+        x = F.gelu(self.conv1(x)) * mel_mask[:, None]
+        x = F.gelu(self.conv2(x)).transpose(1, 2)
+        steps = x.shape[1]
+        x = x + self.positional_embedding[:steps].to(x.dtype)
+        # A clip too short for one frame still attends to frame 0, so that no row is all masked (NaN).
+        lengths = encoder_frames(feature_lengths).clamp(min=1)
+        mask = (torch.arange(steps, device=x.device) < lengths[:, None])[:, None, None, :]
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+    def forward(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
+        """Pooled encoder states `(N, P, D)`: means of pairs of frames, then the final layer norm.
+
+        The published model pools *before* the final layer norm.
+        """
+        x = self.encode(input_features, feature_lengths)
+        if x.shape[1] < 2:
+            return self.layer_norm(x[:, :0])
+        pooled = F.avg_pool1d(x.transpose(1, 2), kernel_size=2, stride=2).transpose(1, 2)
+        return self.layer_norm(pooled)
+
+
+@dataclass
+class QwenAudioCausalLMOutput(ModelOutput):
+    """Output of the model.
+
+    Attributes:
+        loss: mean cross-entropy over the labelled positions.
+        logits: `(B, L or logits_to_keep, V)`; None when labels are given (see `token_losses`).
+        token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
+        past_key_values: the key-value cache.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    token_losses: Tensor | None = None
+    past_key_values: Cache | None = None
+
+
+class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixin):
+    """Qwen-Audio: audio spans in the token sequence are replaced by projected encoder states."""
+
+    def __init__(self, config: QwenAudioConfig) -> None:
+        super().__init__(config)
+        text_width = config.text_config.hidden_size
+        self.audio_tower = QwenAudioEncoder(config.audio_config)
+        self.audio_projection = nn.Linear(config.audio_config.d_model, text_width)
+        self.audio_start_embedding = nn.Parameter(torch.empty(text_width))
+        self.audio_end_embedding = nn.Parameter(torch.empty(text_width))
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self._tied_weights_keys = {
+            f"language_model.{new}": f"language_model.{old}"
+            for new, old in (self.language_model._tied_weights_keys or {}).items()
+        }
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def embed(
+        self, input_ids: Tensor, input_features: Tensor | None = None, feature_lengths: Tensor | None = None
+    ) -> Tensor:
+        """Token embeddings `(B, L, H)` with every audio span, both tags included, replaced by audio vectors.
+
+        Spans are matched with clips in row-major order.
+
+        Raises:
+            ValueError: the number of spans is not the number of clips, or a span is not as long as its clip.
+        """
+        embeds = self.get_input_embeddings()(input_ids)
+        if input_features is None:
+            return embeds
+        if feature_lengths is None:
+            raise ValueError("feature_lengths (mel frames of each clip) must be given with input_features")
+        is_start = input_ids == self.config.audio_start_token_id
+        is_end = input_ids == self.config.audio_end_token_id
+        is_pad = input_ids == self.config.audio_pad_token_id
+        counts = audio_tokens(feature_lengths)
+        self._check_spans(is_start, is_end, is_pad, counts)
+        audio = self.audio_projection(self.audio_tower(input_features, feature_lengths)).to(embeds.dtype)
+        valid = torch.arange(audio.shape[1], device=audio.device) < counts[:, None]
+        embeds = embeds.masked_scatter(is_pad[..., None], audio[valid])
+        embeds = torch.where(is_start[..., None], self.audio_start_embedding.to(embeds.dtype), embeds)
+        return torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
+
+    @staticmethod
+    def _check_spans(is_start: Tensor, is_end: Tensor, is_pad: Tensor, counts: Tensor) -> None:
+        starts = is_start.flatten().nonzero().squeeze(1)
+        ends = is_end.flatten().nonzero().squeeze(1)
+        if len(starts) != len(counts) or len(ends) != len(counts):
+            raise ValueError(
+                f"input_ids hold {len(starts)} audio starts and {len(ends)} audio ends for {len(counts)} clips: "
+                "write one <audio>...</audio> span for each clip"
+            )
+        lengths = ends - starts - 1
+        if not torch.equal(lengths, counts) or int(is_pad.sum()) != int(counts.sum()):
+            raise ValueError(
+                f"audio spans have {lengths.tolist()} positions between their tags but the clips have "
+                f"{counts.tolist()} audio tokens: make input_ids and features with the same processor call"
+            )
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        input_features: Tensor | None = None,
+        feature_lengths: Tensor | None = None,
+        labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> QwenAudioCausalLMOutput:
+        """One pass over a batch.
+
+        Args:
+            input_ids: `(B, L)`, each clip as `<audio>`, pads, `</audio>`.
+            attention_mask: `(B, L)`, 0 at padding.
+            input_features: log-mels `(N, num_mel_bins, T)` of all clips in row-major order.
+            feature_lengths: mel frames `(N,)`.
+            labels: `(B, L)`; -100 where there is none. Logits are then computed at labelled positions only.
+            inputs_embeds: `(B, L, H)` instead of `input_ids`.
+            past_key_values: key-value cache of the tokens before.
+            logits_to_keep: with no labels, how many last positions get logits (0: all).
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("give input_ids or inputs_embeds")
+            inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
+        elif input_features is not None:
+            raise ValueError("input_features need input_ids: with inputs_embeds the audio is already embedded")
+        outputs = self.language_model.base_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        head = self.get_output_embeddings()
+        if labels is None:
+            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            return QwenAudioCausalLMOutput(
+                logits=head(hidden[:, keep]), past_key_values=outputs.past_key_values
+            )
+        targets = labels[:, 1:]
+        labelled = targets != IGNORE_INDEX
+        logits = head(hidden[:, :-1][labelled])
+        token_losses = F.cross_entropy(logits.float(), targets[labelled], reduction="none")
+        # No label at all gives 0, not NaN: a batch may hold only context.
+        loss = token_losses.sum() / max(token_losses.numel(), 1)
+        return QwenAudioCausalLMOutput(
+            loss=loss, token_losses=token_losses, past_key_values=outputs.past_key_values
+        )
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Audio goes in with the prompt only: later steps find it in the cache."""
+        features = {k: kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
+        inputs = super().prepare_inputs_for_generation(*args, **kwargs)
+        if kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True):
+            inputs.update(features)
+        return inputs
+
+    def _expand_inputs_for_generation(
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: Tensor | None = None,
+        **model_kwargs: Any,
+    ) -> tuple[Tensor | None, dict[str, Any]]:
+        """Beams and several return sequences repeat whole rows, so the clips of a row are repeated together."""
+        features = {k: model_kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
+        if expand_size > 1 and features["input_features"] is not None and input_ids is not None:
+            per_row = (input_ids == self.config.audio_start_token_id).sum(1).tolist()
+            rows = torch.arange(sum(per_row), device=input_ids.device).split(per_row)
+            order = torch.cat([clips for clips in rows for _ in range(expand_size)])
+            features = {k: v[order] for k, v in features.items()}
+        input_ids, model_kwargs = super()._expand_inputs_for_generation(
+            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
+        )
+        return input_ids, {**model_kwargs, **features}

@@ -1,0 +1,67 @@
+"""`qwen-audio train CONFIG.yaml`: build the parts that a configuration names, and run the loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from qwen_audio.data.augment import Augment
+from qwen_audio.data.collate import Collator
+from qwen_audio.data.mixture import ChunkDataset, Mixture
+from qwen_audio.loading import load_checkpoint
+from qwen_audio.model.presets import build
+from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.train.checkpoint import checkpoints, load_ctc_head
+from qwen_audio.train.config import TrainConfig, load_config
+from qwen_audio.train.loop import train_loop
+from qwen_audio.train.stages import Multitask, Stage, WarmStart
+
+
+def train(config_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Path:
+    """Train as a YAML file says; returns the folder of the last checkpoint.
+
+    Raises:
+        ConfigError, ManifestError, CheckpointError: one sentence about what is wrong.
+    """
+    return run(load_config(config_path, overrides))
+
+
+def run(config: TrainConfig) -> Path:
+    """Train one stage."""
+    torch.manual_seed(config.seed)
+    start = _start(config)
+    if start:
+        model, processor = load_checkpoint(start, "cpu", torch.float32)
+        model.train()
+    else:
+        processor = QwenAudioProcessor(byte_tokenizer())
+        model = build(config.preset, processor.tokenizer)
+    mixture = Mixture(
+        [(s.build(), s.weight) for s in config.sources],
+        seed=config.seed,
+        augment=Augment() if config.augment else None,
+    )
+    dataset = ChunkDataset(
+        mixture,
+        Collator(processor, question_share=config.question_share),
+        batch_seconds=config.batch_seconds,
+        max_seconds=config.max_seconds,
+        chunk_size=config.chunk_size,
+    )
+    stage: Stage = WarmStart(model) if config.stage == "warmstart" else Multitask(model, config.ctc_weight)
+    if start:
+        load_ctc_head(start, stage.module)
+    return train_loop(config, stage, dataset, processor)
+
+
+def _start(config: TrainConfig) -> Path | None:
+    """The checkpoint to begin from: `init_from` itself, or the newest one if it is the folder of a run."""
+    if not config.init_from:
+        return None
+    folder = Path(config.init_from)
+    found = checkpoints(folder) if folder.is_dir() else []
+    return found[-1] if found else folder
