@@ -50,7 +50,8 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Not to be said: vulgar words, abbreviations that have no settled reading, fragments of other words.
+# Not to be said: vulgar words, abbreviations that have no settled reading, fragments of other words,
+# second spellings of a word.
 _SKIP = {
     "en": _set(
         "shit fuck fucking fucked fucks sex sexy sexual sexually ass asses asshole bitch bitches dick "
@@ -58,7 +59,8 @@ _SKIP = {
         "suck sucks piss pissed gay nazi nazis mr mrs ms dr st jr vs tv pm bbc dc http https www com org "
         "ll mm ii iii iv vi ve re de la al el et un em eu ca co da ed ad im uk usa us ex ya etc inc non "
         "pre lol los san via don didn doesn isn wasn couldn wouldn ain aren haven hasn dont cant thats "
-        "whats gonna wanna gotta ok id est ltd nfl nba fbi cia ceo ufc nhl mlb espn cnn nbc"
+        "whats gonna wanna gotta ok id est ltd nfl nba fbi cia ceo ufc nhl mlb espn cnn nbc "
+        "programme centre labour"
     ),
     "zh": _set("性"),
     "de": _set("the of ne de online bzw usw scheiße"),
