@@ -2,7 +2,7 @@
 
 `TASKS` is the only place that decides a form. Prompts, training sequences and the parser (tasks.py) follow
 it, and a test holds docs/format.md to it. No two tasks share a prompt. Where the published release has no
-form for a task, the row is built from published special tokens only, so a published checkpoint knows every id.
+form for a task, the row is built from published special tokens, so that a published checkpoint can read it.
 """
 
 from __future__ import annotations

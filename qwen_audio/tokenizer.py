@@ -44,6 +44,15 @@ class QwenAudioTokenizer(PreTrainedTokenizerFast):
         kwargs["clean_up_tokenization_spaces"] = False
         super().__init__(*args, **kwargs)
 
+    @classmethod
+    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Keep `tokenizer_file` for `__init__`.
+
+        The base method would rebuild any subclass that has an `__init__` from vocabulary and merges alone,
+        without the split, the normaliser and the byte-level decoder of tokenizer.json.
+        """
+        return kwargs
+
     @cached_property
     def _plain(self) -> Tokenizer:
         """The same model without special tokens.
