@@ -62,18 +62,6 @@ def _required(example: Example, text: str | None, what: str) -> str:
     return text
 
 
-def without_tags(text: str, problems: list[str], keep: Callable[[str], bool] = lambda tag: False) -> str:
-    """The text without special tokens (each one reported in `problems`), white space collapsed."""
-    pieces = []
-    for piece, special in tags.split_tags(text):
-        if special and not keep(piece):
-            problems.append(f"unexpected tag {piece}")
-            pieces.append(" ")
-        else:
-            pieces.append(piece)
-    return collapse_spaces("".join(pieces))
-
-
 # free text -------------------------------------------------------------------------------------------
 
 
@@ -88,7 +76,7 @@ def _render_text(example: Example, form: str) -> list[Segment]:
 
 def _parse_text(text: str) -> Parsed:
     problems: list[str] = []
-    return Parsed(without_tags(text, problems), problems=problems)
+    return Parsed(tags.without_tags(text, problems), problems=problems)
 
 
 _TIME_TAG = re.compile(r"<\|\d+\.\d\d\|>")
@@ -97,7 +85,7 @@ _TIME_TAG = re.compile(r"<\|\d+\.\d\d\|>")
 def _parse_answer(text: str) -> Parsed:
     """An answer to a question may name times (the published chat model writes them inside sentences)."""
     problems: list[str] = []
-    answer = without_tags(text, problems, keep=lambda tag: bool(_TIME_TAG.fullmatch(tag)))
+    answer = tags.without_tags(text, problems, keep=lambda tag: bool(_TIME_TAG.fullmatch(tag)))
     return Parsed(answer, label=answer, problems=problems)
 
 
@@ -151,13 +139,13 @@ def _parse_keyword(text: str) -> Parsed:
     words: list[Word] = []
     problems: list[str] = []
     for match in _KEYWORD.finditer(text):
-        name = without_tags(match.group(1), problems)
+        name = tags.without_tags(match.group(1), problems)
         names.append(name)
         if match.group(2):
             words.append(Word(name, float(match.group(2)), float(match.group(3))))
     if not names:
         problems.append("no <|startofword|> ... <|endofword|> pair")
-        names = [without_tags(text, [])]
+        names = [tags.without_tags(text, [])]
     return Parsed(" ".join(names), words=words, label=names[0], fields={"keywords": names}, problems=problems)
 
 
@@ -200,11 +188,11 @@ def _parse_intent(text: str) -> Parsed:
     if not found:
         problems.append(f"no {tags.ACTION}")
         scenario, action = "", head
-    scenario = without_tags(scenario.removeprefix(tags.SCENARIO), problems)
-    intent = without_tags(action, problems)
+    scenario = tags.without_tags(scenario.removeprefix(tags.SCENARIO), problems)
+    intent = tags.without_tags(action, problems)
     slots: dict[str, Any] = {}
     for kind, value in _ENTITY.findall(entities):
-        kind, value = without_tags(kind, problems), without_tags(value, problems)
+        kind, value = tags.without_tags(kind, problems), tags.without_tags(value, problems)
         if kind in slots:
             slots[kind] = [*(slots[kind] if isinstance(slots[kind], list) else [slots[kind]]), value]
         else:
@@ -260,7 +248,7 @@ def _parse_note(text: str) -> Parsed:
     problems: list[str] = []
     for name, pattern in _NOTE_FIELDS.items():
         match = pattern.search(text)
-        value = without_tags(match.group(1), problems) if match else ""
+        value = tags.without_tags(match.group(1), problems) if match else ""
         if match is None:
             problems.append(f"no {name}")
         elif name in ("pitch", "velocity"):
@@ -290,7 +278,7 @@ _PITCH = re.compile(r"<\|midi_pitch_(\d{1,3})\|>")
 def _parse_pitch(text: str) -> Parsed:
     match = _PITCH.search(text)
     if match is None or int(match.group(1)) >= tags.MIDI_VALUES:
-        return Parsed(without_tags(text, []), problems=["no pitch"])
+        return Parsed(tags.without_tags(text, []), problems=["no pitch"])
     pitch = match.group(1)
     return Parsed(pitch, label=pitch, fields={"pitch": int(pitch)})
 

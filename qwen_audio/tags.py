@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import NamedTuple
+
+from qwen_audio.text import collapse_spaces
 
 
 class Segment(NamedTuple):
@@ -174,3 +177,15 @@ def split_tags(text: str) -> list[tuple[str, bool]]:
     if position < len(text):
         pieces.append((text[position:], False))
     return pieces
+
+
+def without_tags(text: str, problems: list[str], keep: Callable[[str], bool] = lambda tag: False) -> str:
+    """The text without special tokens (each one reported in `problems`), white space collapsed."""
+    pieces = []
+    for piece, special in split_tags(text):
+        if special and not keep(piece):
+            problems.append(f"unexpected tag {piece}")
+            pieces.append(" ")
+        else:
+            pieces.append(piece)
+    return collapse_spaces("".join(pieces))

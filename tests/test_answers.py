@@ -1,0 +1,170 @@
+"""Answers are read back as they were written, and any string is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from task_examples import EXAMPLES, answer_of, example, joined
+
+from qwen_audio import tags
+from qwen_audio.data.manifest import read_manifest
+from qwen_audio.tasks import TASKS, parse, render
+from qwen_audio.text import collapse_spaces, spoken_form
+from qwen_audio.timestamps import Word
+
+steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
+
+GOLDEN = Path(__file__).parent / "golden" / "tokenizer"
+
+
+@pytest.mark.parametrize("task", EXAMPLES)
+def test_each_task_reads_back_with_and_without_the_prompt(task: str) -> None:
+    item = EXAMPLES[task]
+    whole = parse(task, joined(render(item)))
+    assert parse(task, "<audio>[[[AUDIO:modality]]]</audio>" + joined(render(item))) == whole
+    body = parse(task, answer_of(item))
+    for parsed in (whole, body):
+        assert parsed.problems == []
+        assert parsed.label == (item.label or (item.text if task == "audio_qa" else parsed.label))
+        assert parsed.words == (item.words or [])
+        if task == "asr":
+            assert parsed.text == "hello world"
+        elif task == "note_analysis":
+            assert parsed.fields == item.meta
+        else:
+            assert parsed.text == item.text
+    tag = tags.split_tags(joined(render(item)))[1][0]
+    assert whole.language == tags.language_of(tag)
+    assert body.language is None
+    if task == "speech_intent":
+        assert body.fields == item.meta
+
+
+def test_keywords_with_times() -> None:
+    item = example("keyword_spotting", "on", language="en", words=[["light", 0.5, 0.8], ["on", 1.0, 1.25]])
+    assert answer_of(item) == (
+        "<|startofword|>light<|endofword|><|0.50|><|0.80|><|delim|><|startofword|>on<|endofword|><|1.00|><|1.25|>"
+    )
+    assert "<|timestamps|><|audio_grounding|>" in joined(render(item))
+    parsed = parse("keyword_spotting", answer_of(item))
+    assert parsed.words == item.words
+    assert parsed.fields == {"keywords": ["light", "on"]}
+
+
+plain = st.text(st.characters(exclude_categories=["C"], exclude_characters="<>|")).map(collapse_spaces)
+wording = plain.filter(bool)
+
+
+@steady
+@given(wording, st.sampled_from([*tags.LANGUAGES, "zh_tr", "ar", None]))
+def test_plain_answers_round_trip(text: str, language: str | None) -> None:
+    item = example("asr", text, language=language)
+    parsed = parse("asr", joined(render(item)))
+    assert parsed.text == spoken_form(text)
+    assert parsed.language == (language if language != "ar" else None)
+    for task in (
+        "audio_caption",
+        "sound_event",
+        "note_velocity",
+        "speaker_age",
+        "keyword_spotting",
+        "emotion",
+    ):
+        item = example(task, text, language=language)
+        for string in (joined(render(item)), answer_of(item)):
+            parsed = parse(task, string)
+            assert parsed.text == text
+            assert parsed.problems == []
+    item = example("audio_qa", text, question="What <|is|> it?")
+    assert parse("audio_qa", joined(render(item))).text == text
+
+
+@steady
+@given(wording, st.dictionaries(wording, wording | st.lists(wording, min_size=2, max_size=3), max_size=4))
+def test_intents_round_trip(intent: str, slots: dict[str, str | list[str]]) -> None:
+    item = example("speech_intent", "", label=intent, language="en", meta={"slots": slots})
+    parsed = parse("speech_intent", joined(render(item)))
+    assert parsed.label == intent
+    assert parsed.fields == {"scenario": None, "slots": slots}
+    assert json.loads(parsed.text) == {"intent": intent, "slots": slots}
+
+
+names = wording.filter(lambda name: "," not in name)
+
+
+@steady
+@given(st.integers(0, 127), st.integers(0, 127), st.lists(names, max_size=4), plain)
+def test_notes_round_trip(pitch: int, velocity: int, sonic: list[str], instrument: str) -> None:
+    note = {"pitch": pitch, "velocity": velocity, "sonic": sonic, "instrument": instrument}
+    text = answer_of(example("note_analysis", "", meta=note))
+    parsed = parse("note_analysis", text)
+    assert parsed.fields == note
+    assert parsed.problems == []
+    assert answer_of(example("note_analysis", text)) == text  # an annotation may be written in tags
+    assert parse("note_pitch", answer_of(example("note_pitch", str(pitch)))).fields == {"pitch": pitch}
+
+
+def test_notes_are_read_as_published() -> None:
+    absent = {"pitch": 128, "velocity": 128, "instrument": "", "sonic": ""}
+    cases = json.loads((GOLDEN / "notes.json").read_text())
+    for case in cases:
+        fields = parse("note_analysis", case["text"]).fields
+        ours = {**absent, **fields, "sonic": ", ".join(fields.get("sonic", []))}
+        assert ours == case["info"]
+    assert len(cases) == 10
+
+
+soup = st.lists(
+    st.sampled_from([*tags.SPECIAL_TOKENS[208:235], *tags.SPECIAL_TOKENS[-60:], "a b", "<|", "7"])
+)
+
+
+@steady
+@given(st.sampled_from(list(TASKS)), st.text() | soup.map("".join))
+def test_any_string_is_read(task: str, text: str) -> None:
+    parsed = parse(task, text)
+    assert parsed.text == parsed.text.strip()
+    assert parse(task, text + tags.END_OF_TEXT + "more") == parsed
+    assert all(isinstance(word, Word) for word in parsed.words)
+
+
+def test_what_does_not_belong_is_reported() -> None:
+    assert parse("asr", "hello<|0.50|> world").problems == ["unexpected tag <|0.50|>"]
+    assert parse("asr", "hello<|0.50|> world").text == "hello world"
+    assert parse("audio_qa", "It starts at <|2.33|> seconds.").problems == []
+    assert parse("keyword_spotting", "seven").label == "seven"
+    assert parse("keyword_spotting", "seven").problems
+    assert parse("note_pitch", "sixty").problems == ["no pitch"]
+    assert parse("note_analysis", "<|pitch|><|midi_pitch_3|>").problems == [
+        "no velocity",
+        "no sonic",
+        "no instrument",
+    ]
+    assert parse("speech_intent", "x<|entities|>y").problems
+
+
+def test_a_predicted_language_is_read() -> None:
+    parsed = parse("asr", "<|de|><|transcribe|><|de|><|notimestamps|><|wo_itn|>hallo welt<|endoftext|>")
+    assert (parsed.text, parsed.language, parsed.problems) == ("hallo welt", "de", [])
+
+
+def test_the_whole_corpus_round_trips(shared: Path) -> None:
+    seen = set()
+    for name in ("valid", "test"):
+        for item in read_manifest(shared / "corpus" / f"{name}.jsonl", check_files=False):
+            parsed = parse(item.task, joined(render(item)))
+            assert parsed.problems == []
+            assert item.label in (None, parsed.label)
+            if item.task == "word_timestamps":
+                assert item.words is not None
+                pairs = list(zip(parsed.words, item.words, strict=True))
+                assert all(a.word == b.word and abs(a.start - b.start) < 0.006 for a, b in pairs)
+            else:
+                text = spoken_form(item.text) if item.task == "asr" else collapse_spaces(item.text)
+                assert parsed.text == text
+            seen.add(item.task)
+    assert len(seen) >= 15
