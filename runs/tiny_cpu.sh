@@ -4,14 +4,15 @@
 #   runs/tiny_cpu.sh                        synthetic world only
 #   CORPUS=/path/to/corpus runs/tiny_cpu.sh with real recordings (a folder with train.jsonl)
 #
-# OUT (default out/tiny) holds both stages, their logs and the exported model. Run it again to resume.
+# OUT (default out/tiny) holds the stages, their logs and the exported model. Run it again to resume.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OUT="${OUT:-out/tiny}"
-# A waiting thread gives its core to the data process instead of spinning.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+# A waiting thread soon gives its core to the data processes instead of spinning.
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-5000}"
 mkdir -p "$OUT"
 began=$(date +%s)
+qwen-audio train configs/tiny_warmstart_clean.yaml
 qwen-audio train configs/tiny_warmstart.yaml
 if [ -n "${CORPUS:-}" ]; then
   export CORPUS

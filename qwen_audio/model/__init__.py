@@ -4,19 +4,25 @@ Importing this package registers the classes with transformers' Auto classes, so
 `AutoModelForCausalLM.from_pretrained(directory)` works without `trust_remote_code`.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor, AutoTokenizer
+
+from qwen_audio.tokenizer import QwenAudioTokenizer
 
 from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
 from .modeling_qwen_audio import QwenAudioEncoder, QwenAudioForConditionalGeneration
+from .processing_qwen_audio import QwenAudioProcessor
 
 AutoConfig.register("qwen_audio_encoder", QwenAudioEncoderConfig, exist_ok=True)
 AutoConfig.register("qwen_audio", QwenAudioConfig, exist_ok=True)
 AutoModel.register(QwenAudioEncoderConfig, QwenAudioEncoder, exist_ok=True)
 AutoModelForCausalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
+AutoTokenizer.register(QwenAudioConfig, QwenAudioTokenizer, exist_ok=True)
+AutoProcessor.register(QwenAudioConfig, QwenAudioProcessor, exist_ok=True)
 
 __all__ = [
     "QwenAudioConfig",
     "QwenAudioEncoder",
     "QwenAudioEncoderConfig",
     "QwenAudioForConditionalGeneration",
+    "QwenAudioProcessor",
 ]

@@ -96,6 +96,10 @@ class QwenAudioPreTrainedModel(PreTrainedModel):
         if isinstance(module, QwenAudioEncoder):
             table = sinusoids(*module.positional_embedding.shape)
             initialization.copy_(module.positional_embedding, table)
+        elif isinstance(module, nn.Conv1d):
+            # Keep the variance: with the usual 0.02 the positions, of size 1, drown the sound for thousands of steps.
+            fan_in = module.in_channels * module.kernel_size[0]
+            initialization.normal_(module.weight, mean=0.0, std=(2 / fan_in) ** 0.5)
         elif isinstance(module, QwenAudioForConditionalGeneration):
             std = self.config.get_text_config().initializer_range
             initialization.normal_(module.audio_start_embedding, mean=0.0, std=std)

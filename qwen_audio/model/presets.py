@@ -18,6 +18,11 @@ PRESETS = tuple(_SIZES)
 PUBLISHED_VOCABULARY = 155_947
 
 
+def _initial_deviation(width: int) -> float:
+    """The usual 0.02 is right for widths in the thousands; narrow layers need more to pass their input on."""
+    return max(0.02, 0.8 * width**-0.5)
+
+
 def config(
     preset: str,
     vocab_size: int = PUBLISHED_VOCABULARY,
@@ -37,7 +42,11 @@ def config(
     (d, layers, heads), (width, lm_layers, lm_heads, mlp), tied = _SIZES[preset]
     return QwenAudioConfig(
         audio_config=QwenAudioEncoderConfig(
-            d_model=d, encoder_layers=layers, encoder_attention_heads=heads, encoder_ffn_dim=4 * d
+            d_model=d,
+            encoder_layers=layers,
+            encoder_attention_heads=heads,
+            encoder_ffn_dim=4 * d,
+            initializer_range=_initial_deviation(d),
         ),
         text_config=Qwen2Config(
             vocab_size=vocab_size,
@@ -47,6 +56,7 @@ def config(
             num_key_value_heads=lm_heads,
             intermediate_size=mlp,
             rms_norm_eps=1e-5,
+            initializer_range=_initial_deviation(width),
             # Published: 8,192 positions, 2,048 of them before the long-context rules begin.
             max_position_embeddings=8192,
             tie_word_embeddings=tied,

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from qwen_audio.data.mixture import SourceConfig
+from qwen_audio.data.sources import SourceConfig
 from qwen_audio.model.presets import PRESETS
 
 STAGES = ("warmstart", "multitask")

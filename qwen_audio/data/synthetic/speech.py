@@ -46,17 +46,18 @@ ACCENTS = {
     "it": ("roa/it",),
     "ar": ("sem/ar",),
 }
-# Variants that sound like people: no whispering, croaking or robots, and none whose noise cannot be repeated.
+# Variants that sound like people: no whispering, croaking or robots, and none with breath, whose noise is not
+# the same every time.
 # Two registers, drawn equally often: most variants have a low pitch.
 VARIANTS = {
     "low": (
         "m1 m2 m3 m4 m5 m6 m7 m8 klatt klatt2 klatt3 klatt4 klatt5 klatt6 Alex Andy Denis Diogo Gene "
         "Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike adam antonio benjamin boris david ed "
         "edward edward2 gustave ian iven iven2 iven3 iven4 john kaukovalta marcelo max michel miguel "
-        "mike2 norbert pablo paul pedro quincy rob robert sandro travis victor"
+        "mike2 norbert pablo paul pedro quincy rob robert travis"
     ),
     "high": (
-        "f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3 zac"
+        "f1 f4 Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3 zac"
     ),
 }
 PITCH_BANDS = ((15, 32), (32, 48), (48, 64), (64, 80))  # of espeak's 0..100

@@ -1,0 +1,37 @@
+"""From a training run to a model to use: the weights alone, in half precision."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from qwen_audio.loading import load_checkpoint
+from qwen_audio.train.checkpoint import checkpoints, save_model
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def export(run: str | os.PathLike[str], target: str | os.PathLike[str], dtype: str = "float16") -> Path:
+    """Write the newest checkpoint of a run (or the checkpoint given) as a model directory.
+
+    Args:
+        run: folder of a training run, or of one checkpoint.
+        target: folder to write; it appears whole or not at all.
+        dtype: "float16", "bfloat16" or "float32". Small models fit float16 well, which keeps three more bits.
+
+    Raises:
+        ValueError: unknown dtype, or a value too large for float16.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+    folder = Path(run)
+    found = checkpoints(folder) if folder.is_dir() else []
+    model, processor = load_checkpoint(found[-1] if found else folder, "cpu", torch.float32)
+    limit = torch.finfo(DTYPES[dtype]).max
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and tensor.abs().max() > limit:
+            raise ValueError(f"{name} has values over {limit:g}: export as bfloat16")
+    save_model(Path(target), model, processor, DTYPES[dtype])
+    return Path(target)

@@ -1,0 +1,161 @@
+"""Training: it learns, it resumes to the bit, and it says what is wrong with a configuration or a checkpoint."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qwen_audio.data.sources import SourceConfig
+from qwen_audio.loading import CheckpointError
+from qwen_audio.train.checkpoint import checkpoints
+from qwen_audio.train.config import ConfigError, TrainConfig, load_config
+from qwen_audio.train.export import export
+from qwen_audio.train.loop import learning_rate
+from qwen_audio.train.main import run
+
+pytest.importorskip("espeakng_loader", reason="needs the synth extra")
+
+
+def tiny_config(output, **kwargs):
+    base = {
+        "stage": "multitask",
+        "output": str(output),
+        "sources": [
+            SourceConfig("speech", 1.0, options={"vocabulary_size": 40, "kinds": {"single": 1.0}, "max_seconds": 2})
+        ],
+        "preset": "test",
+        "steps": 6,
+        "batch_seconds": 4.0,
+        "max_seconds": 2.0,
+        "chunk_size": 16,
+        "workers": 0,
+        "warmup_steps": 2,
+        "save_every": 3,
+        "log_every": 1,
+        "ctc_weight": 0.3,
+        "threads": 1,
+        "bf16": "off",
+    }
+    return TrainConfig(**{**base, **kwargs})
+
+
+def losses(output):
+    return [json.loads(line)["losses"] for line in (output / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_cut_off_and_resumed_equals_the_whole_run(tmp_path):
+    whole = run(tiny_config(tmp_path / "whole"))
+    cut = tmp_path / "cut"
+    run(tiny_config(cut))
+    shutil.rmtree(cut / "step-000006")  # as if the run had died after the checkpoint of step 3
+    log = (cut / "log.jsonl").read_text().splitlines(keepends=True)
+    (cut / "log.jsonl").write_text("".join(log[:3]))
+    resumed = run(tiny_config(cut, workers=1))
+    assert losses(tmp_path / "whole") == losses(cut)
+    for file in ("model.safetensors", "trainer.safetensors"):
+        a, b = load_file(whole / file), load_file(resumed / file)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a), file
+
+
+def test_both_stages_lower_their_loss_and_the_second_starts_from_the_first(tmp_path):
+    first = tiny_config(tmp_path / "one", stage="warmstart", steps=40, learning_rate=5e-3, augment=False)
+    run(first)
+    curve = [x["ctc"] for x in losses(tmp_path / "one")]
+    assert sum(curve[-5:]) / 5 < 0.5 * curve[0]
+    run(tiny_config(tmp_path / "two", init_from=str(tmp_path / "one"), steps=1, learning_rate=1e-9))
+    warm = losses(tmp_path / "two")[0]["ctc"]
+    assert warm < 0.5 * curve[0], "the encoder and the CTC head should come from the first stage"
+
+
+def test_only_the_newest_checkpoints_are_kept_and_none_is_half_written(tmp_path):
+    run(tiny_config(tmp_path, save_every=1, keep=2))
+    assert [p.name for p in checkpoints(tmp_path)] == ["step-000005", "step-000006"]
+    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob("*.pt"))
+
+
+def test_going_on_with_another_configuration_is_refused(tmp_path):
+    run(tiny_config(tmp_path))
+    with pytest.raises(ConfigError, match="learning_rate"):
+        run(tiny_config(tmp_path, learning_rate=0.5))
+
+
+def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+    config = tiny_config(tmp_path, steps=3)
+    folder = run(config)
+    meta = json.loads((folder / "trainer.json").read_text())
+    meta["config"]["preset"] = "tiny"
+    (folder / "trainer.json").write_text(json.dumps(meta))
+    with pytest.raises(CheckpointError, match=r"step-000003.*tensor"):
+        run(dataclasses.replace(config, preset="tiny"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    folder = run(tiny_config(tmp_path, steps=3))
+    (folder / "trainer.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match="step-000003"):
+        run(tiny_config(tmp_path, steps=3))
+
+
+def test_an_exported_model_loads_and_weighs_half(tmp_path):
+    run(tiny_config(tmp_path / "run", steps=2))
+    target = export(tmp_path / "run", tmp_path / "model", "float16")
+    from qwen_audio.loading import load_checkpoint
+
+    model, _ = load_checkpoint(target, "cpu", torch.float32)
+    assert next(model.parameters()).dtype == torch.float32
+    stored = load_file(target / "model.safetensors")
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert not (target / "trainer.safetensors").exists()
+
+
+def test_minutes_bound_the_schedule(tmp_path):
+    folder = run(tiny_config(tmp_path, steps=10**9, max_minutes=0.02, save_every=10**9))
+    assert int(folder.name.removeprefix("step-")) < 10_000
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    config = tiny_config("x", warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [learning_rate(config, s, s / 100) for s in range(101)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01)
+    assert max(rates) == pytest.approx(1.0, rel=0.03)
+    assert rates[100] == pytest.approx(0.1)
+    assert all(a >= b for a, b in itertools_pairs(rates[10:]))
+
+
+def itertools_pairs(values):
+    return zip(values, values[1:], strict=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stage: multitask\noutput: x\nsources: [{kind: speech, weight: 1}]\nlearning_rat: 1", "learning_rat.*learning_rate"),
+        ("stage: multitask\noutput: x\nsources: [{kind: speech, weigth: 1}]", r"sources\[0\].weigth.*weight"),
+        ("stage: multitask\nsources: [{kind: speech, weight: 1}]", "output.*missing"),
+        ("stage: sleep\noutput: x\nsources: [{kind: speech, weight: 1}]", "stage.*sleep.*multitask"),
+        ("stage: multitask\noutput: x\nsources: [{kind: speech, weight: 1}]\nsteps: many", "steps.*many.*int"),
+        ("stage: multitask\noutput: x\nsources: [{kind: speech, weight: 1}]\nsteps: 0", "steps.*more than 0"),
+        ("stage: multitask\noutput: x\nsources: []", "sources"),
+        ("stage: multitask\noutput: ${NO_SUCH_VARIABLE}\nsources: [{kind: speech, weight: 1}]", "NO_SUCH_VARIABLE"),
+        ("stage: [", "YAML"),
+    ],
+)  # fmt: skip
+def test_a_faulty_configuration_is_one_sentence_with_file_and_key(tmp_path, text, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"(?s)run\.yaml.*{message}") as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_overrides_replace_keys(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("stage: warmstart\noutput: x\nsources: [{kind: speech, weight: 1}]\n")
+    assert load_config(path, ["steps=12", "augment=false"]).steps == 12
+    with pytest.raises(ConfigError, match="key=value"):
+        load_config(path, ["steps"])
