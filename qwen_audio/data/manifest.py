@@ -22,15 +22,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
 from qwen_audio.timestamps import Word, parse_words
 
 # The short form's keys, beside the fields of Example themselves.
@@ -42,11 +36,7 @@ class ManifestError(ValueError):
 
 
 class AudioRef(BaseModel):
-    """A piece of an audio file: `start` seconds in, `duration` seconds long (None: to the end of the file).
-
-    Durations in manifests are rounded, so a piece may end up to some milliseconds after its file does:
-    reading stops at the end of the file.
-    """
+    """A piece of an audio file: `start` seconds in, `duration` seconds long (None: to the end of the file)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,13 +48,11 @@ class AudioRef(BaseModel):
 def _as_word(value: Any) -> Any:
     """Accept a Word, `[word, start, end]` or `{"word", "start", "end"}`; times in seconds."""
     if isinstance(value, Word):
-        fields: Any = (value.word, value.start, value.end)
-    elif isinstance(value, Mapping):
-        fields = tuple(value.get(k) for k in ("word", "start", "end")) if len(value) == 3 else ()
-    else:
-        fields = tuple(value) if isinstance(value, list | tuple) else ()
-    match fields:
-        case (str(word), int() | float() as start, int() | float() as end) if word.strip():
+        value = (value.word, value.start, value.end)
+    elif isinstance(value, Mapping) and len(value) == 3:
+        value = [value.get(key) for key in ("word", "start", "end")]
+    match value:
+        case [str(word), int() | float() as start, int() | float() as end] if word.strip():
             # "not <=" also refuses NaN
             if not 0 <= start <= end < math.inf:
                 raise ValueError(f"the word {word!r} runs from {start} to {end} s: give 0 <= start <= end")
@@ -101,7 +89,7 @@ class Example(BaseModel):
     sampling_rate: Annotated[int, Field(gt=0)] | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _expand(cls, row: Any) -> Any:
         """Turn the short form into the long form, and lift words and target language out of the row."""
@@ -128,7 +116,7 @@ class Example(BaseModel):
             row["target_language"] = meta["target_language"]
         return row
 
-    @field_validator("task")
+    @pydantic.field_validator("task")
     @classmethod
     def _known_task(cls, task: str) -> str:
         # Imported here: tasks.py renders examples and so may import this module.
