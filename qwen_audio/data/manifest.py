@@ -36,7 +36,7 @@ class ManifestError(ValueError):
 
 
 class AudioRef(BaseModel):
-    """A piece of an audio file: `start` seconds in, `duration` seconds long (None: to the end of the file)."""
+    """A piece of an audio file: from `start`, `duration` long (None: to the end of the file), in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
