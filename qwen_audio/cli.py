@@ -242,7 +242,7 @@ def _write(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(format_results([(path, result)], style), encoding="utf-8")
         return
-    text = format_results(results, style)
+    text = format_results(results, style, several=several)
     if output is None:
         sys.stdout.write(text)
     else:

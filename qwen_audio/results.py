@@ -121,8 +121,10 @@ def srt_time(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"
 
 
-def format_results(results: Sequence[tuple[str, Result]], style: str) -> str:
+def format_results(results: Sequence[tuple[str, Result]], style: str, *, several: bool | None = None) -> str:
     """One string for (name of the input, result) pairs, ending with a newline unless empty.
+
+    several: there were several inputs (some of which may have failed); None: as many as there are results.
 
     style "text": the answer; the name goes before it when there are several inputs. With word times, one line
     for each word: start, end, word, separated by tabs. "json": one object, or a list of objects for several
@@ -131,11 +133,12 @@ def format_results(results: Sequence[tuple[str, Result]], style: str) -> str:
     Raises:
         ValueError: an unknown style, or SRT for anything but one transcription with word times.
     """
+    several = len(results) > 1 if several is None else several
     if style == "text":
-        return "".join(_as_text(name, result, alone=len(results) == 1) for name, result in results)
+        return "".join(_as_text(name, result, alone=not several) for name, result in results)
     if style == "json":
         rows = [{"input": name} | result.to_dict() for name, result in results]
-        return json.dumps(rows[0] if len(rows) == 1 else rows, ensure_ascii=False, indent=2) + "\n"
+        return json.dumps(rows if several else rows[0], ensure_ascii=False, indent=2) + "\n"
     if style == "srt":
         if len(results) != 1:
             raise ValueError(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen_audio.eval import metrics
-from qwen_audio.eval.metrics import TimedToken
+from qwen_audio.eval import metrics, word_times
+from qwen_audio.eval.word_times import TimedToken
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text(encoding="utf-8"))
 
@@ -31,14 +31,14 @@ def test_error_rate_equals_the_published_one(name):
 @pytest.mark.parametrize("name", GOLDEN["srwt"])
 def test_shift_of_word_times_equals_the_published_one(name):
     case = GOLDEN["srwt"][name]
-    references = [metrics.timed_tokens(text) for text in case["refs"]]
-    hypotheses = [metrics.timed_tokens(text) for text in case["hyps"]]
+    references = [word_times.timed_tokens(text) for text in case["refs"]]
+    hypotheses = [word_times.timed_tokens(text) for text in case["hyps"]]
     parsed = [hypothesis for hypothesis in hypotheses if hypothesis is not None]
     for got, (tokens, spans) in zip(parsed, case["parsed_hyps"], strict=True):
         assert [t.token for t in got] == tokens.split("\t")
         assert [[t.start, t.end] for t in got] == spans
-    per_token = metrics.alignment_shift(references, hypotheses, per_timestamp=False)
-    per_stamp = metrics.alignment_shift(references, hypotheses)
+    per_token = word_times.alignment_shift(references, hypotheses, per_timestamp=False)
+    per_stamp = word_times.alignment_shift(references, hypotheses)
     if name == "no_overlap":  # the published code divides by zero
         assert math.isnan(per_token.value) and per_token.to_dict()["value"] is None
     elif (
@@ -83,7 +83,7 @@ def test_failed_outputs_stay_in_the_denominator():
     assert rate.value == 0.5 and rate.failures == 1 and rate.details["deletions"] == 0.5
     assert metrics.accuracy(["x", "y"], ["x", None]).value == 0.5
     words = [TimedToken("a", 0.0, 1.0)]
-    shift = metrics.alignment_shift([words, words], [words, None])
+    shift = word_times.alignment_shift([words, words], [words, None])
     assert shift.value == 0.0 and shift.details["matched_share"] == 0.5 and shift.failures == 1
 
 
@@ -104,9 +104,9 @@ def test_majority_baseline_is_the_share_of_the_commonest_answer():
 
 
 def test_pauses_and_text_without_times_are_no_words():
-    tokens = metrics.timed_tokens("x<|0.10|>one<|0.40|> <|0.60|>two<|0.95|>")
+    tokens = word_times.timed_tokens("x<|0.10|>one<|0.40|> <|0.60|>two<|0.95|>")
     assert tokens == [TimedToken("one", 0.1, 0.4), TimedToken("two", 0.6, 0.95)]
-    assert metrics.timed_tokens("no times") is None
+    assert word_times.timed_tokens("no times") is None
 
 
 def test_interval_is_reproducible_and_narrows_with_more_examples():

@@ -15,8 +15,8 @@ from typing import Any
 from qwen_audio import tasks
 from qwen_audio.data.manifest import Example
 from qwen_audio.eval import metrics
-from qwen_audio.eval.metrics import TimedToken
 from qwen_audio.eval.score import Score
+from qwen_audio.eval.word_times import TimedToken, alignment_shift
 from qwen_audio.results import join_words
 from qwen_audio.tasks import Parsed
 from qwen_audio.text import collapse_spaces, spoken_form
@@ -142,7 +142,7 @@ def _shifts(predictions: Sequence[Prediction]) -> list[Score]:
     got = [
         None if prediction.parsed is None else _tokens(prediction.parsed.words) for prediction in predictions
     ]
-    return [metrics.alignment_shift(wanted, got, per_timestamp=stamp) for stamp in (True, False)]
+    return [alignment_shift(wanted, got, per_timestamp=stamp) for stamp in (True, False)]
 
 
 def _tokens(words: Sequence[Word]) -> list[TimedToken]:

@@ -1,9 +1,9 @@
-"""Metrics: word/character error rate, accuracy, pitch accuracy, BLEU and the shift of word times (AAS).
+"""Metrics of text: error rate, accuracy, pitch accuracy, BLEU. Those of word times are in `word_times.py`.
 
 Every function takes the wanted answers and the outputs in the same order and returns a `Score`. An output
-of None is an example that failed: it stays in the denominator, as all words deleted, as a wrong answer, as
-no matched word. Normalisation follows the published evaluation unless another normaliser is given, and is
-named in the signature of the score.
+of None is an example that failed: it stays in the denominator, as all words deleted or as a wrong answer.
+Normalisation follows the published evaluation unless another normaliser is given, and is named in the
+signature of the score.
 """
 
 from __future__ import annotations
@@ -12,31 +12,25 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
-from qwen_audio.eval.score import BOOTSTRAP_ROUNDS, BOOTSTRAP_SEED, Score, bootstrap_interval, ratio
+from qwen_audio.eval.score import (
+    BOOTSTRAP_SEED,
+    Score,
+    bootstrap_interval,
+    bootstrap_note,
+    check_lengths,
+    count_failures,
+    ratio,
+)
 
 # Languages written without spaces: their error rate is counted in characters, as in the published evaluation.
 CHARACTER_LANGUAGES = frozenset({"zh", "zh_tr", "ja"})
 
 _TAG = re.compile(r"<\|.*?\|>")
-_TIME_TAG = re.compile(r"<\|(\d{1,2}\.\d+)\|>")
-_TASK_TAGS = re.compile(
-    r"<\|(?:startoftranscript|transcribe|timestamps|notimestamps|endoftext|unknown|[a-z]{2}|zh_tr)\|>"
-)
 
 Normalizer = Callable[[str, str | None], str]
-
-
-class TimedToken(NamedTuple):
-    """A word (or `<|sil|>`) with its start and end in seconds."""
-
-    token: str
-    start: float
-    end: float
 
 
 def published_normalizer(text: str, language: str | None) -> str:
@@ -50,18 +44,6 @@ def strip_tags(text: str, language: str | None) -> str:
     text = re.sub(r"\s+", " ", _TAG.sub(" ", text))
     text = re.sub(r" ([!,.?;:])", r"\1", text).lstrip(" ")
     return re.sub(r"\s", "", text) if language in CHARACTER_LANGUAGES else text
-
-
-def _check_lengths(references: Sequence[object], hypotheses: Sequence[object]) -> None:
-    if len(references) != len(hypotheses):
-        raise ValueError(
-            f"{len(references)} references but {len(hypotheses)} hypotheses: "
-            "give one output (or None) for each example"
-        )
-
-
-def _failures(hypotheses: Sequence[object]) -> int:
-    return sum(hypothesis is None for hypothesis in hypotheses)
 
 
 def error_rate(
@@ -81,11 +63,11 @@ def error_rate(
     """
     import jiwer
 
-    _check_lengths(references, hypotheses)
+    check_lengths(references, hypotheses)
     per_row = (
         [languages] * len(references) if languages is None or isinstance(languages, str) else list(languages)
     )
-    _check_lengths(references, per_row)
+    check_lengths(references, per_row)
     lengths, edits = np.zeros(len(references)), np.zeros((len(references), 3))
     for row, (reference, hypothesis, language) in enumerate(
         zip(references, hypotheses, per_row, strict=True)
@@ -105,8 +87,8 @@ def error_rate(
         metric=name,
         value=ratio(edits.sum(axis=1).tolist(), lengths.tolist()),
         n=len(references),
-        failures=_failures(hypotheses),
-        signature=f"{name}|level:corpus|norm:{normalizer_name}|failed:deleted|{_bootstrap_note()}",
+        failures=count_failures(hypotheses),
+        signature=f"{name}|level:corpus|norm:{normalizer_name}|failed:deleted|{bootstrap_note()}",
         interval=bootstrap_interval(edits.sum(axis=1).tolist(), lengths.tolist()),
         higher_is_better=False,
         details=dict(zip(("substitutions", "deletions", "insertions"), shares.tolist(), strict=True))
@@ -116,10 +98,6 @@ def error_rate(
 
 def _tokens(text: str, language: str | None) -> list[str]:
     return [c for c in text if not c.isspace()] if language in CHARACTER_LANGUAGES else text.split()
-
-
-def _bootstrap_note() -> str:
-    return f"ci:bootstrap{BOOTSTRAP_ROUNDS}.seed{BOOTSTRAP_SEED}"
 
 
 def lenient_form(text: str) -> str:
@@ -135,7 +113,7 @@ def accuracy(references: Sequence[str], hypotheses: Sequence[str | None], *, len
     Strict is the published rule: equality to the character (outputs are stripped where they are decoded).
     Lenient compares `lenient_form`.
     """
-    _check_lengths(references, hypotheses)
+    check_lengths(references, hypotheses)
     form = lenient_form if lenient else str
     hits = [
         float(hypothesis is not None and form(hypothesis) == form(reference))
@@ -143,7 +121,7 @@ def accuracy(references: Sequence[str], hypotheses: Sequence[str | None], *, len
     ]
     kind = "lenient" if lenient else "strict"
     name = "accuracy_lenient" if lenient else "accuracy"
-    return _share(name, hits, hypotheses, f"{name}|match:{kind}|failed:wrong|{_bootstrap_note()}")
+    return _share(name, hits, hypotheses, f"{name}|match:{kind}|failed:wrong|{bootstrap_note()}")
 
 
 def majority_baseline(references: Sequence[str]) -> float:
@@ -169,7 +147,7 @@ def pitch_accuracy(
     `details`: `exact`; `chroma` (same pitch class); `chroma_published`, which compares indices among the
     pitches that occur instead of MIDI numbers and is kept only to stand beside the published figure.
     """
-    _check_lengths(references, hypotheses)
+    check_lengths(references, hypotheses)
     pairs = list(zip(references, hypotheses, strict=True))
     missing = (
         128  # one past the last MIDI note, the value the published scoring gives to an unreadable answer
@@ -186,7 +164,7 @@ def pitch_accuracy(
         / count,
     }
     hits = [float(h is not None and abs(h - r) <= tolerance) for r, h in pairs]
-    signature = f"pitch_accuracy|tolerance:{tolerance}semitone|failed:wrong|{_bootstrap_note()}"
+    signature = f"pitch_accuracy|tolerance:{tolerance}semitone|failed:wrong|{bootstrap_note()}"
     return _share("pitch_accuracy", hits, hypotheses, signature, details)
 
 
@@ -200,7 +178,13 @@ def _share(
     ones = [1.0] * len(hits)
     interval = bootstrap_interval(hits, ones)
     return Score(
-        name, ratio(hits, ones), len(hits), _failures(hypotheses), signature, interval, details=details or {}
+        name,
+        ratio(hits, ones),
+        len(hits),
+        count_failures(hypotheses),
+        signature,
+        interval,
+        details=details or {},
     )
 
 
@@ -208,7 +192,7 @@ def bleu(references: Sequence[str], hypotheses: Sequence[str | None], language: 
     """Corpus BLEU (0 to 100) of sacrebleu with its tokenizer for `language`: zh, ja-mecab, else 13a."""
     from sacrebleu.metrics import BLEU
 
-    _check_lengths(references, hypotheses)
+    check_lengths(references, hypotheses)
     tokenize = {"zh": "zh", "zh_tr": "zh", "ja": "ja-mecab"}.get(language or "", "13a")
     metric = BLEU(tokenize=tokenize)
     texts = [hypothesis or "" for hypothesis in hypotheses]
@@ -222,87 +206,8 @@ def bleu(references: Sequence[str], hypotheses: Sequence[str | None], language: 
         metric="bleu",
         value=value,
         n=len(texts),
-        failures=_failures(hypotheses),
+        failures=count_failures(hypotheses),
         signature=f"{metric.get_signature()}|failed:empty|ci:bootstrap100.seed{BOOTSTRAP_SEED}",
         interval=(float(low), float(high)),
         unit="points",
-    )
-
-
-def timed_tokens(text: str) -> list[TimedToken] | None:
-    """Read `<|0.00|>a<|0.30|>b<|0.60|>`: each piece between two time tags, `<|sil|>` too.
-
-    None when there are not two time tags.
-    What stands before the first and after the last time tag has no times and is dropped, as in the published
-    scoring; white space between two time tags is a pause, not a word.
-    """
-    text = _TASK_TAGS.sub("", text)
-    times = [float(time) for time in _TIME_TAG.findall(text)]
-    if len(times) < 2:
-        return None
-    pieces = _TIME_TAG.sub("\x00", text).split("\x00")[1:-1]
-    spans = zip(pieces, pairwise(times), strict=True)
-    tokens = (TimedToken(piece.strip(), start, end) for piece, (start, end) in spans)
-    return [token for token in tokens if token.token]
-
-
-def matched_pairs(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
-    """Indices (i, j) of equal tokens on a minimal edit path; of several, the one matching late tokens."""
-    rows, columns = len(reference), len(hypothesis)
-    cost = np.zeros((rows + 1, columns + 1), dtype=np.int64)
-    cost[:, 0], cost[0, :] = np.arange(rows + 1), np.arange(columns + 1)
-    for i in range(1, rows + 1):
-        for j in range(1, columns + 1):
-            step = cost[i - 1, j - 1] + (reference[i - 1] != hypothesis[j - 1])
-            cost[i, j] = min(step, cost[i - 1, j] + 1, cost[i, j - 1] + 1)
-    pairs, i, j = [], rows, columns
-    while i and j:
-        same = reference[i - 1] == hypothesis[j - 1]
-        if cost[i, j] == cost[i - 1, j - 1] + (not same):
-            if same:
-                pairs.append((i - 1, j - 1))
-            i, j = i - 1, j - 1
-        elif cost[i, j] == cost[i, j - 1] + 1:
-            j -= 1
-        else:
-            i -= 1
-    return pairs[::-1]
-
-
-def alignment_shift(
-    references: Sequence[Sequence[TimedToken]],
-    hypotheses: Sequence[Sequence[TimedToken] | None],
-    *,
-    per_timestamp: bool = True,
-) -> Score:
-    """AAS in seconds: sum of |start shift| + |end shift| over matched tokens.
-
-    `per_timestamp=True` divides by the number of time stamps (two a token); False divides by tokens, which
-    is the published convention and twice as large. An output that could not be read matches nothing and so
-    leaves the mean untouched: read `details["matched_share"]` (matched over wanted tokens) beside it.
-    """
-    _check_lengths(references, hypotheses)
-    shifts: list[float] = []
-    counts: list[float] = []
-    wanted_tokens = 0
-    for wanted, got in zip(references, hypotheses, strict=True):
-        wanted_tokens += len(wanted)
-        got = got or []
-        pairs = matched_pairs([t.token for t in wanted], [t.token for t in got])
-        shifts.append(
-            sum(abs(wanted[i].start - got[j].start) + abs(wanted[i].end - got[j].end) for i, j in pairs)
-        )
-        counts.append(len(pairs) * (2 if per_timestamp else 1))
-    matched = sum(counts) / (2 if per_timestamp else 1)
-    name = "aas" if per_timestamp else "aas_per_token"
-    return Score(
-        metric=name,
-        value=ratio(shifts, counts),
-        n=len(references),
-        failures=_failures(hypotheses),
-        signature=f"{name}|align:edit-distance|failed:unmatched|{_bootstrap_note()}",
-        interval=bootstrap_interval(shifts, counts),
-        unit="seconds",
-        higher_is_better=False,
-        details={"matched_tokens": float(matched), "matched_share": matched / max(wanted_tokens, 1)},
     )

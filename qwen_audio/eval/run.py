@@ -174,9 +174,7 @@ def swapped_audio(examples: Sequence[Example]) -> list[list[AudioRef]]:
         others = [e for e in examples if e.task == example.task and not mine & _recordings(e.audio)]
         near = [e for e in others if e.source == example.source] or others
         if not near:
-            raise ValueError(
-                f"{example.id}: task {example.task} has no other recording to swap with: leave it out"
-            )
+            raise ValueError(f"{example.id}: no other recording of {example.task} to swap with: leave it out")
         swapped.append(near[int(rng.integers(len(near)))].audio)
     return swapped
 

@@ -92,3 +92,22 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def check_lengths(references: Sequence[object], hypotheses: Sequence[object]) -> None:
+    """ValueError unless there is one hypothesis (or None) for each reference."""
+    if len(references) != len(hypotheses):
+        raise ValueError(
+            f"{len(references)} references but {len(hypotheses)} hypotheses: "
+            "give one output (or None) for each example"
+        )
+
+
+def count_failures(hypotheses: Sequence[object]) -> int:
+    """How many examples have no output."""
+    return sum(hypothesis is None for hypothesis in hypotheses)
+
+
+def bootstrap_note() -> str:
+    """How the interval was made, for the signature."""
+    return f"ci:bootstrap{BOOTSTRAP_ROUNDS}.seed{BOOTSTRAP_SEED}"

@@ -1,0 +1,171 @@
+"""The whole story on the clips inside the package: what went in, the truth, what came out, and a picture.
+
+    qwen-audio demo
+
+The clips are drawn from the synthetic world with a seed of their own, the spoken ones from voices and
+sentences that training never uses. They are made by
+
+    python -m qwen_audio.demo --make
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from qwen_audio.api import Output, QwenAudio
+    from qwen_audio.data.manifest import Example, Sample
+    from qwen_audio.timestamps import Word
+
+CLIPS = Path(__file__).parent / "demo_clips"
+MANIFEST = "clips.jsonl"
+MAX_CLIP_BYTES = 60_000
+MAX_CLIP_SECONDS = 5.0
+_SEED = 20_240_607  # the clips' own seed
+_TRIES = 200
+
+
+def run_demo(
+    model: QwenAudio, output: str | os.PathLike[str], clips: str | os.PathLike[str] = CLIPS
+) -> list[Path]:
+    """Answer every clip, print question, truth and answer, and write one PNG a clip; returns their paths.
+
+    Raises FileNotFoundError when there are no clips, ManifestError or AudioError when they are broken.
+    """
+    from qwen_audio.api import Request, load_window
+    from qwen_audio.data.manifest import read_manifest
+    from qwen_audio.draw import draw_mel
+    from qwen_audio.tasks import example_prompt, task_of
+
+    manifest = Path(clips) / MANIFEST
+    if not manifest.is_file():
+        raise FileNotFoundError(
+            f"{manifest} is missing: make the clips with python -m qwen_audio.demo --make"
+        )
+    examples = read_manifest(manifest)
+    started = time.monotonic()
+    waves = [
+        [load_window(ref.path, start=ref.start, duration=ref.duration) for ref in e.audio] for e in examples
+    ]
+    requests = [
+        Request(example.task, clip, prompt=example_prompt(example))
+        for example, clip in zip(examples, waves, strict=True)
+    ]
+    outputs = model.run(requests)
+    seconds = time.monotonic() - started
+    pictures = []
+    for number, (example, clip, made) in enumerate(zip(examples, waves, outputs, strict=True), start=1):
+        question = example.question or task_of(example.task).question
+        truth, answer = _truth(example), _answer(example, made)
+        name = Path(example.audio[0].path).name
+        picture = Path(output) / f"{number}_{example.task}.png"
+        timed = example.words is not None
+        draw_mel(
+            clip[0],
+            picture,
+            words=made.parsed.words if timed else None,
+            true_words=example.words,
+            title=f"{name}: {question}\ntruth: {truth}\nmodel: {answer}",
+        )
+        pictures.append(picture)
+        print(f"\n[{number}] {name}, {sum(map(len, clip)) / 16_000:.1f} s: {question}")
+        print(f"    truth: {truth}\n    model: {answer}")
+        if example.words is not None:
+            _print_words(example.words, made.parsed.words)
+        for problem in made.problems:
+            print(f"    note: {problem}")
+        print(f"    picture: {picture}")
+    print(f"\n{len(examples)} clips answered in {seconds:.1f} s by the model {model.name}")
+    return pictures
+
+
+def _truth(example: Example) -> str:
+    return " ".join(word.word for word in example.words) if example.words else example.label or example.text
+
+
+def _answer(example: Example, made: Output) -> str:
+    answer = made.parsed.text if example.words is not None else made.parsed.label or made.parsed.text
+    return answer or "(nothing)"
+
+
+def _print_words(truth: Sequence[Word], found: Sequence[Word]) -> None:
+    """The words that agree, with their true times and the model's."""
+    from qwen_audio.eval.word_times import matched_pairs
+
+    pairs = matched_pairs([word.word for word in truth], [word.word for word in found])
+    print(f"    {len(pairs)} of {len(truth)} words agree; start and end in seconds, truth and model:")
+    for i, j in pairs:
+        true, made = truth[i], found[j]
+        times = f"{true.start:5.2f} {true.end:5.2f}   {made.start:5.2f} {made.end:5.2f}"
+        print(f"      {true.word:<16} {times}")
+
+
+class _Generator(Protocol):
+    def sample(self, rng: np.random.Generator) -> Sample: ...
+
+
+def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
+    """Draw the five clips, each under 60 KB and 5 s, and write them and their manifest; returns its path.
+
+    Needs the extra `synth`. The same versions of it give the same clips.
+    """
+    from qwen_audio.data.manifest import AudioRef, write_manifest
+    from qwen_audio.data.synthetic.notes import NoteGenerator
+    from qwen_audio.data.synthetic.sounds import SoundGenerator
+    from qwen_audio.data.synthetic.speech import SpeechGenerator
+
+    speech: dict[str, Any] = {
+        "tasks": {"word_timestamps": 1.0},
+        "held_out": True,
+        "max_seconds": MAX_CLIP_SECONDS,
+    }
+    generators: dict[str, _Generator] = {
+        "sentence": SpeechGenerator(kinds={"sentence": 1.0}, **speech),
+        "words": SpeechGenerator(kinds={"isolated": 1.0}, **speech),
+        "note": NoteGenerator({"note_pitch": 1.0}),
+        "sound": SoundGenerator({"sound_event": 1.0}),
+        "scene": SoundGenerator({"audio_caption": 1.0}),
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    examples = []
+    for name, generator in generators.items():
+        path = folder / f"{name}.flac"
+        sample = _write_small(generator, path)
+        # A file of its own is the audio now; its length is that of the file.
+        examples.append(sample.example.model_copy(update={"id": name, "audio": [AudioRef(path=str(path))]}))
+    write_manifest(folder / MANIFEST, examples)
+    return folder / MANIFEST
+
+
+def _write_small(generator: _Generator, path: Path) -> Sample:
+    """Draw until a clip is short, small as FLAC, and (if spoken) at least three words."""
+    import soundfile
+
+    from qwen_audio.audio import SAMPLE_RATE
+
+    for attempt in range(_TRIES):
+        sample = generator.sample(np.random.default_rng([_SEED, attempt]))
+        wave = sample.waves[0]
+        few_words = sample.example.words is not None and len(sample.example.words) < 3
+        if few_words or len(wave) > MAX_CLIP_SECONDS * SAMPLE_RATE:
+            continue
+        soundfile.write(path, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        if path.stat().st_size < MAX_CLIP_BYTES:
+            return sample
+    path.unlink(missing_ok=True)
+    raise RuntimeError(f"no clip under {MAX_CLIP_BYTES} bytes for {path.name} in {_TRIES} draws")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make the clips of `qwen-audio demo`.")
+    parser.add_argument("--make", action="store_true", required=True, help="draw the clips again")
+    parser.parse_args()
+    print(make_clips())

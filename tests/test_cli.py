@@ -1,0 +1,175 @@
+"""The command line: every verb, its formats, and mistakes that end in one sentence and exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import tiny
+
+import qwen_audio
+from qwen_audio.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return tiny.trained()[0]
+
+
+def run(capsys, *arguments):
+    """Exit code, stdout and stderr of a command line."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return exit_.value.code or 0, captured.out, captured.err
+
+
+def test_transcribe_one_file(capsys, folder):
+    assert run(capsys, "transcribe", folder / "up.flac", "--model", folder / "model") == (0, "go up\n", "")
+
+
+def test_transcribe_several_files_names_them(capsys, folder):
+    code, out, _ = run(
+        capsys, "transcribe", folder / "up.flac", folder / "hiss.flac", "--model", folder / "model"
+    )
+    assert code == 0 and out == f"{folder}/up.flac: go up\n{folder}/hiss.flac: go hiss\n"
+
+
+def test_transcribe_as_json_with_words_to_a_file(capsys, folder, tmp_path):
+    target = tmp_path / "new" / "out.json"
+    options = (
+        "--words",
+        "--format",
+        "json",
+        "--language",
+        "en",
+        "--output",
+        target,
+        "--model",
+        folder / "model",
+    )
+    assert run(capsys, "transcribe", folder / "up.flac", *options) == (0, "", "")
+    data = json.loads(target.read_text(encoding="utf-8"))
+    assert data["text"] == "go up" and data["words"][1] == {"word": "up", "start": 0.3, "end": 0.5}
+
+
+def test_transcribe_as_subtitles(capsys, folder, tmp_path):
+    options = ("--format", "srt", "--model", folder / "model")
+    code, out, _ = run(capsys, "transcribe", folder / "up.flac", *options)
+    assert code == 0 and out == "1\n00:00:00,100 --> 00:00:00,500\ngo up\n"
+    both = (folder / "up.flac", folder / "down.flac")
+    code, out, _ = run(capsys, "transcribe", *both, *options, "--output", tmp_path / "subtitles")
+    assert code == 0 and out == ""
+    assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == ["down.srt", "up.srt"]
+    code, _, err = run(capsys, "transcribe", *both, *options)
+    assert code == 2 and "needs a folder" in err
+    code, _, err = run(capsys, "transcribe", both[0], both[0], *options, "--output", tmp_path)
+    assert code == 2 and "same name" in err
+
+
+def test_ask_caption_and_classify(capsys, folder):
+    model = ("--model", folder / "model")
+    clip = folder / "down.flac"
+    assert run(capsys, "ask", clip, "-q", "Which one?", *model)[1] == "down\n"
+    assert run(capsys, "caption", clip, *model)[1] == "A down sound.\n"
+    labels = ("--labels", "up,down,hiss", "--question", "Which one?")
+    code, out, _ = run(capsys, "classify", clip, *labels, "--format", "json", *model)
+    assert code == 0 and json.loads(out)["text"] == "down"
+
+
+def test_a_bad_file_among_good_ones_is_named_and_the_others_are_answered(capsys, folder, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"")
+    code, out, err = run(capsys, "transcribe", bad, folder / "up.flac", "--model", folder / "model")
+    assert code == 2 and out == f"{folder}/up.flac: go up\n"
+    assert err.startswith("error: ") and "bad.wav" in err and err.count("\n") == 1
+
+
+def test_evaluate_prints_a_table_and_writes_files(capsys, folder, tmp_path):
+    options = ("--tasks", "asr", "--tasks", "audio_qa", "--limit", 2, "--batch-size", 3)
+    where = ("--manifest", folder / "clips.jsonl", "--output", tmp_path, "--model", folder / "model")
+    code, out, _ = run(capsys, "evaluate", *where, *options)
+    assert code == 0 and "wer" in out and "accuracy" in out and "s of audio in" in out
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert [(group["task"], group["n"]) for group in scores["groups"]] == [("asr", 2), ("audio_qa", 2)]
+    assert scores["run"]["limit"] == 2 and len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 4
+
+
+def test_info_names_the_model(capsys, folder):
+    code, out, _ = run(capsys, "info", "--model", folder / "model")
+    assert code == 0 and str(folder / "model") in out and "3,778 rows" in out and "word_timestamps" in out
+
+
+def test_demo_answers_every_clip_and_draws_it(capsys, folder, tmp_path):
+    from qwen_audio import demo
+
+    pictures = demo.run_demo(
+        qwen_audio.load(folder / "model", device="cpu"), tmp_path, _some_clips(folder, tmp_path)
+    )
+    out = capsys.readouterr().out
+    assert len(pictures) == 3 and all(path.read_bytes()[:4] == b"\x89PNG" for path in pictures)
+    assert "truth: go up" in out and "model: go up" in out and "2 of 2 words agree" in out
+    with pytest.raises(FileNotFoundError, match=r"clips\.jsonl is missing"):
+        demo.run_demo(None, tmp_path, tmp_path / "nothing")
+
+
+def _some_clips(folder, target):
+    lines = (folder / "clips.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(lines[index]) for index in (1, 2, 5)]
+    for row in rows:
+        row["audio"][0]["path"] = str(folder / row["audio"][0]["path"])
+    (target / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return target
+
+
+def test_training_gets_its_file_and_settings(capsys, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(
+        "qwen_audio.train.main.train", lambda path, overrides: calls.append((str(path), overrides))
+    )
+    assert run(capsys, "train", "stage.yaml", "--set", "steps=3", "--set", "seed=1")[0] == 0
+    assert run(capsys, "train", "stage.yaml")[0] == 0
+    assert calls == [("stage.yaml", ["steps=3", "seed=1"]), ("stage.yaml", [])]
+
+
+MISTAKES = {
+    "missing file": (("transcribe", "nowhere.wav"), "nowhere.wav"),
+    "unknown format": (
+        ("caption", "{clip}", "--format", "srt"),
+        "--format srt is not known here: use text or json",
+    ),
+    "unknown model": (("caption", "{clip}", "--model", "nowhere"), "nowhere is not a directory"),
+    "missing manifest": (("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}"), "no.jsonl"),
+    "one label": (("classify", "{clip}", "--labels", "a"), "two or more different"),
+    "empty question": (("ask", "{clip}", "-q", " "), "question is empty"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_sentence(capsys, folder, tmp_path, mistake):
+    arguments, message = MISTAKES[mistake]
+    filled = [part.format(clip=folder / "up.flac", tmp=tmp_path) for part in arguments]
+    if "--model" not in filled:
+        filled += ["--model", str(folder / "model")]
+    code, out, err = run(capsys, *filled)
+    assert code == 2 and out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last and "Traceback" not in err
+
+
+def test_a_missing_optional_package_is_named(capsys, monkeypatch):
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'symusic'", name="symusic")
+
+    monkeypatch.setattr("qwen_audio.train.main.train", missing)
+    code, _, err = run(capsys, "train", "stage.yaml")
+    assert code == 2 and err == "error: this needs symusic: pip install 'open-qwen-audio[synth]'\n"
+
+
+def test_usage_and_help():
+    done = subprocess.run([sys.executable, "-m", "qwen_audio.cli", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    for verb in ("transcribe", "ask", "caption", "classify", "train", "evaluate", "demo", "info"):
+        assert verb in done.stdout
+    wrong = subprocess.run([sys.executable, "-m", "qwen_audio.cli", "sing"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "sing" in wrong.stderr
