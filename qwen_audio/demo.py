@@ -28,6 +28,7 @@ CLIPS = Path(__file__).parent / "demo_clips"
 MANIFEST = "clips.jsonl"
 MAX_CLIP_BYTES = 60_000
 MAX_CLIP_SECONDS = 5.0
+MIN_WORDS = 4
 _SEED = 20_240_607  # the clips' own seed
 _TRIES = 200
 
@@ -120,6 +121,7 @@ def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
     from qwen_audio.data.synthetic.notes import NoteGenerator
     from qwen_audio.data.synthetic.sounds import SoundGenerator
     from qwen_audio.data.synthetic.speech import SpeechGenerator
+    from qwen_audio.timestamps import Word
 
     speech: dict[str, Any] = {
         "tasks": {"word_timestamps": 1.0},
@@ -139,14 +141,17 @@ def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
     for name, generator in generators.items():
         path = folder / f"{name}.flac"
         sample = _write_small(generator, path)
-        # A file of its own is the audio now; its length is that of the file.
-        examples.append(sample.example.model_copy(update={"id": name, "audio": [AudioRef(path=str(path))]}))
+        words = sample.example.words and [
+            Word(word.word, round(word.start, 3), round(word.end, 3)) for word in sample.example.words
+        ]
+        update = {"id": name, "audio": [AudioRef(path=str(path))], "words": words}
+        examples.append(sample.example.model_copy(update=update))
     write_manifest(folder / MANIFEST, examples)
     return folder / MANIFEST
 
 
 def _write_small(generator: _Generator, path: Path) -> Sample:
-    """Draw until a clip is short, small as FLAC, and (if spoken) at least three words."""
+    """Draw until a clip is short, small as FLAC and, if spoken, of some words."""
     import soundfile
 
     from qwen_audio.audio import SAMPLE_RATE
@@ -154,7 +159,7 @@ def _write_small(generator: _Generator, path: Path) -> Sample:
     for attempt in range(_TRIES):
         sample = generator.sample(np.random.default_rng([_SEED, attempt]))
         wave = sample.waves[0]
-        few_words = sample.example.words is not None and len(sample.example.words) < 3
+        few_words = sample.example.words is not None and len(sample.example.words) < MIN_WORDS
         if few_words or len(wave) > MAX_CLIP_SECONDS * SAMPLE_RATE:
             continue
         soundfile.write(path, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")

@@ -76,6 +76,8 @@ def draw_mel(
 
 
 def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, color: str) -> None:  # type: ignore[no-untyped-def]
+    from matplotlib.patheffects import withStroke
+
     axes.vlines([word.start, word.end], bottom, top, colors=color, linewidth=0.8, alpha=0.8)
     axes.text(
         (word.start + word.end) / 2,
@@ -86,4 +88,6 @@ def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, co
         va="center",
         fontsize=8,
         clip_on=True,
+        # white words lie on bright bands too
+        path_effects=[withStroke(linewidth=2, foreground="black")] if color == "white" else None,
     )
