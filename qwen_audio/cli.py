@@ -37,7 +37,6 @@ Output = Annotated[Path | None, typer.Option(help="File to write instead of the 
 _EXTRAS = {
     "espeakng_loader": "synth",
     "wordfreq": "synth",
-    "symusic": "synth",
     "pretty_midi": "synth",
     "psutil": "train",
 }
@@ -121,6 +120,18 @@ def train(
     from qwen_audio.train.main import train as run_training
 
     run_training(config, overrides or [])
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, or of one checkpoint.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write.")],
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
+) -> None:
+    """Write the newest checkpoint of a training run as a model to use."""
+    from qwen_audio.train.export import export as run_export
+
+    print(f"written: {run_export(run, target, dtype)}")
 
 
 @app.command()

@@ -159,11 +159,11 @@ def test_mistakes_end_in_one_sentence(capsys, folder, tmp_path, mistake):
 
 def test_a_missing_optional_package_is_named(capsys, monkeypatch):
     def missing(*_):
-        raise ModuleNotFoundError("No module named 'symusic'", name="symusic")
+        raise ModuleNotFoundError("No module named 'pretty_midi'", name="pretty_midi")
 
     monkeypatch.setattr("qwen_audio.train.main.train", missing)
     code, _, err = run(capsys, "train", "stage.yaml")
-    assert code == 2 and err == "error: this needs symusic: pip install 'open-qwen-audio[synth]'\n"
+    assert code == 2 and err == "error: this needs pretty_midi: pip install 'open-qwen-audio[synth]'\n"
 
 
 def test_usage_and_help():

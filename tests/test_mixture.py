@@ -26,9 +26,7 @@ class Beeps:
 
     def sample(self, rng: np.random.Generator) -> Sample:
         seconds = round(float(rng.uniform(0.1, self.longest)), 2)
-        example = Example(
-            id="b", task="asr", audio=[], language="en", text=f"beep {seconds}", source="beeps"
-        )
+        example = Example(id="b", task="asr", audio=[], language="en", text=f"beep {seconds}", source="beeps")
         return Sample(example, [dummies.chirp(seconds)])
 
 
@@ -39,11 +37,13 @@ def collator():
 
 def dataset(collator, source=None, seed=7, **kwargs):
     mixture = Mixture([(source or Beeps(), 1.0)], seed=seed, augment=Augment())
-    return ChunkDataset(mixture, collator, **{"batch_seconds": 3.0, "max_seconds": 2.0, "chunk_size": 12, **kwargs})
+    return ChunkDataset(
+        mixture, collator, **{"batch_seconds": 3.0, "max_seconds": 2.0, "chunk_size": 12, **kwargs}
+    )
 
 
-def take(data, n, state=StreamState(), workers=0):
-    return list(itertools.islice(stream(data, state, workers), n))
+def take(data, n, state=None, workers=0):
+    return list(itertools.islice(stream(data, state or StreamState(), workers), n))
 
 
 def same(a, b):
@@ -88,7 +88,9 @@ def test_what_is_too_long_is_skipped_and_counted(collator):
 def test_a_file_that_went_bad_is_skipped_and_counted(collator, tmp_path):
     path = tmp_path / "bad.wav"
     path.write_bytes(b"RIFF no longer audio")
-    rows = [Example(id="x", task="asr", text="a", language="en", audio=[AudioRef(path=str(path))], source="s")]
+    rows = [
+        Example(id="x", task="asr", text="a", language="en", audio=[AudioRef(path=str(path))], source="s")
+    ]
     good = tmp_path / "good.wav"
     soundfile.write(good, dummies.chirp(0.3), 16_000)
     rows.append(rows[0].model_copy(update={"audio": [AudioRef(path=str(good))]}))
@@ -108,7 +110,13 @@ def test_labels_cover_the_answer_and_its_end_only(collator):
 
 
 def test_ctc_targets_are_the_transcript_or_nothing():
-    timed = Example(id="1", task="word_timestamps", audio=[], text="x", words=[Word("Yes", 0.1, 0.2), Word("no", 0.3, 0.4)])
+    timed = Example(
+        id="1",
+        task="word_timestamps",
+        audio=[],
+        text="x",
+        words=[Word("Yes", 0.1, 0.2), Word("no", 0.3, 0.4)],
+    )
     assert ctc_target(timed) == b"yes no"
     assert ctc_target(Example(id="1", task="audio_caption", audio=[], text="A dog.")) is None
 
@@ -119,7 +127,14 @@ def test_words_of_one_speaker_are_joined_with_exact_times(tmp_path):
         path = tmp_path / f"{word}.wav"
         soundfile.write(path, np.full(8000, 0.5, np.float32), 16_000)
         rows.append(
-            Example(id=word, task="asr", text=word, speaker=speaker, language="en", audio=[AudioRef(path=str(path))])
+            Example(
+                id=word,
+                task="asr",
+                text=word,
+                speaker=speaker,
+                language="en",
+                audio=[AudioRef(path=str(path))],
+            )
         )
     source = JoinedWords(rows, max_words=5)
     for seed in range(20):
@@ -139,7 +154,9 @@ def test_long_speech_keeps_every_word_at_its_place():
         def sample(self, rng):
             wave = np.zeros(16_000, np.float32)
             wave[4000:8000] = 0.5
-            example = Example(id="b", task="word_timestamps", audio=[], text="bang", words=[Word("bang", 0.25, 0.5)])
+            example = Example(
+                id="b", task="word_timestamps", audio=[], text="bang", words=[Word("bang", 0.25, 0.5)]
+            )
             return Sample(example, [wave])
 
     sample = LongSpeech(Bang(), (10.0, 28.0)).sample(np.random.default_rng(0))

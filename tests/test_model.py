@@ -170,7 +170,9 @@ def test_presets_have_the_sizes_they_promise(processor):
     for preset in PRESETS:
         with torch.device("meta"):
             m = modeling.QwenAudioForConditionalGeneration(config(preset))
-        counts[preset] = [sum(p.numel() for p in part.parameters()) for part in (m.audio_tower, m.language_model)]
+        counts[preset] = [
+            sum(p.numel() for p in part.parameters()) for part in (m.audio_tower, m.language_model)
+        ]
     assert sorted(counts, key=lambda p: counts[p][0]) == list(PRESETS)
     with torch.device("meta"):
         tiny = build("tiny", processor.tokenizer)
@@ -192,7 +194,12 @@ def test_any_causal_language_model_can_be_the_text_tower(processor):
              "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 64}  # fmt: skip
     m = modeling.QwenAudioForConditionalGeneration(
         QwenAudioConfig(
-            audio_config={"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32},
+            audio_config={
+                "d_model": 16,
+                "encoder_layers": 1,
+                "encoder_attention_heads": 2,
+                "encoder_ffn_dim": 32,
+            },
             text_config=llama,
             audio_start_token_id=tok.audio_start_id,
             audio_end_token_id=tok.audio_end_id,

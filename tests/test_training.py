@@ -1,6 +1,7 @@
 """Training: it learns, it resumes to the bit, and it says what is wrong with a configuration or a checkpoint."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -24,7 +25,9 @@ def tiny_config(output, **kwargs):
         "stage": "multitask",
         "output": str(output),
         "sources": [
-            SourceConfig("speech", 1.0, options={"vocabulary_size": 40, "kinds": {"single": 1.0}, "max_seconds": 2})
+            SourceConfig(
+                "speech", 1.0, options={"vocabulary_size": 40, "kinds": {"single": 1.0}, "max_seconds": 2}
+            )
         ],
         "preset": "test",
         "steps": 6,
@@ -124,17 +127,13 @@ def test_the_learning_rate_warms_up_and_decays():
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert max(rates) == pytest.approx(1.0, rel=0.03)
     assert rates[100] == pytest.approx(0.1)
-    assert all(a >= b for a, b in itertools_pairs(rates[10:]))
-
-
-def itertools_pairs(values):
-    return zip(values, values[1:], strict=False)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stage: multitask\noutput: x\nsources: [{kind: speech, weight: 1}]\nlearning_rat: 1", "learning_rat.*learning_rate"),
+        ("stage: multitask\noutput: x\nsources: [{kind: speech, weight: 1}]\nlearning_rat: 1", "learning_rat.*_rate"),
         ("stage: multitask\noutput: x\nsources: [{kind: speech, weigth: 1}]", r"sources\[0\].weigth.*weight"),
         ("stage: multitask\nsources: [{kind: speech, weight: 1}]", "output.*missing"),
         ("stage: sleep\noutput: x\nsources: [{kind: speech, weight: 1}]", "stage.*sleep.*multitask"),

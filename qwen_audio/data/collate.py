@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qwen_audio.audio import SAMPLE_RATE, log_mel
+from qwen_audio.audio import SAMPLE_RATE, log_mel, span_length
 from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tasks import render
@@ -29,6 +29,7 @@ class Row:
     ctc: bytes | None
     task: str
     seconds: float
+    text_tokens: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Collator:
             [m.shape[-1] for m in mels], render(example, as_question=as_question)
         )
         seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
-        return Row(ids, labels, mels, ctc_target(example), example.task, seconds)
+        text_tokens = len(ids) - sum(span_length(m.shape[-1]) for m in mels)
+        return Row(ids, labels, mels, ctc_target(example), example.task, seconds, text_tokens)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Pad rows on the right into a batch."""
@@ -95,7 +97,9 @@ def ctc_target(example: Example) -> bytes | None:
     """UTF-8 bytes of the normalised transcript, or None if the task has none."""
     if example.task not in TRANSCRIBED:
         return None
-    text = " ".join(w.word for w in example.words) if example.words and example.task != "asr" else example.text
+    text = (
+        " ".join(w.word for w in example.words) if example.words and example.task != "asr" else example.text
+    )
     if example.language in ("zh", "ja"):
         text = text.replace(" ", "")
     return spoken_form(text).encode()

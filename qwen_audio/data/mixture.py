@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +18,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError
 from qwen_audio.data.augment import Augment
-from qwen_audio.data.collate import Batch, Collator
+from qwen_audio.data.collate import Batch, Collator, Row
 from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sources import Source
-
 
 # A change of speed moves pitch and voice, a change of gain moves loudness: no such distortion where the answer
 # depends on it.
 SPEED_MATTERS = ("note_pitch", "note_analysis", "speaker_verification", "speaker_gender", "speaker_age")
 LEVEL_MATTERS = ("note_velocity", "note_analysis")
+# So many text tokens cost as much as a second of audio, which passes through both towers, where these are of a size
+# (a larger language model makes text dearer still).
+TOKENS_PER_SECOND = 80
 
 
 class Mixture:
@@ -103,14 +104,15 @@ class ChunkDataset(Dataset[list[Batch]]):
                 continue
             seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
             if seconds > self.max_seconds:
-                skipped[f"longer than {self.max_seconds:g} s ({sample.example.source}/{sample.example.task})"] += 1
+                skipped[
+                    f"longer than {self.max_seconds:g} s ({sample.example.source}/{sample.example.task})"
+                ] += 1
                 continue
             rows.append(self.collator.encode(sample, rng))
-        rows.sort(key=lambda row: row.seconds)
-        groups: list[list[Any]] = [[]]
+        rows.sort(key=lambda row: row.seconds + row.text_tokens / TOKENS_PER_SECOND)
+        groups: list[list[Row]] = [[]]
         for row in rows:
-            # Padded cost: the longest clip (the newest) times the number of rows.
-            if groups[-1] and row.seconds * (len(groups[-1]) + 1) > self.batch_seconds:
+            if groups[-1] and _padded_seconds([*groups[-1], row]) > self.batch_seconds:
                 groups.append([])
             groups[-1].append(row)
         batches = [self.collator.collate(g) for g in groups if g]
@@ -119,6 +121,12 @@ class ChunkDataset(Dataset[list[Batch]]):
         if batches and skipped:
             batches[0] = replace(batches[0], skipped=dict(skipped))
         return batches
+
+
+def _padded_seconds(rows: Sequence[Row]) -> float:
+    """Cost of a batch in seconds of audio: padding counts, and so does text."""
+    text = max(row.text_tokens for row in rows) / TOKENS_PER_SECOND
+    return len(rows) * (max(row.seconds for row in rows) + text)
 
 
 class _From(Sampler[int]):

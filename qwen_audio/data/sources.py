@@ -51,7 +51,9 @@ class ManifestSource:
     def sample(self, rng: np.random.Generator) -> Sample:
         group = self.groups[rng.choice(len(self.groups), p=self.p)]
         example = group[rng.integers(len(group))]
-        return Sample(example, [load_audio(a.path, start=a.start, duration=a.duration) for a in example.audio])
+        return Sample(
+            example, [load_audio(a.path, start=a.start, duration=a.duration) for a in example.audio]
+        )
 
 
 class JoinedWords:

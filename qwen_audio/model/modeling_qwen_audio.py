@@ -83,12 +83,11 @@ class QwenAudioEncoderLayer(GradientCheckpointingLayer):
 class QwenAudioPreTrainedModel(PreTrainedModel):
     config: QwenAudioConfig
     base_model_prefix = "model"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["QwenAudioEncoderLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
-    _can_compile_fullgraph = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -111,7 +110,7 @@ class QwenAudioEncoder(QwenAudioPreTrainedModel):
 
     config: QwenAudioEncoderConfig  # type: ignore[assignment]
     main_input_name = "input_features"
-    input_modalities = ("audio",)
+    input_modalities = ["audio"]
 
     def __init__(self, config: QwenAudioEncoderConfig) -> None:
         super().__init__(config)
@@ -187,9 +186,11 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
 
     def __init__(self, config: QwenAudioConfig) -> None:
         super().__init__(config)
-        text_width = config.text_config.hidden_size
-        self.audio_tower = QwenAudioEncoder(config.audio_config)
-        self.audio_projection = nn.Linear(config.audio_config.d_model, text_width)
+        # transformers turns dictionaries into configurations before this point
+        audio_config: Any = config.audio_config
+        text_width = config.get_text_config().hidden_size
+        self.audio_tower = QwenAudioEncoder(audio_config)
+        self.audio_projection = nn.Linear(audio_config.d_model, text_width)
         self.audio_start_embedding = nn.Parameter(torch.empty(text_width))
         self.audio_end_embedding = nn.Parameter(torch.empty(text_width))
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
@@ -282,7 +283,9 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
                 raise ValueError("give input_ids or inputs_embeds")
             inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
         elif input_features is not None:
-            raise ValueError("input_features need input_ids: with inputs_embeds the audio is already embedded")
+            raise ValueError(
+                "input_features need input_ids: with inputs_embeds the audio is already embedded"
+            )
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -306,15 +309,15 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
             loss=loss, token_losses=token_losses, past_key_values=outputs.past_key_values
         )
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Audio goes in with the prompt only: later steps find it in the cache."""
         features = {k: kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
-        inputs = super().prepare_inputs_for_generation(*args, **kwargs)
+        inputs = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
         if kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True):
             inputs.update(features)
         return inputs
 
-    def _expand_inputs_for_generation(
+    def _expand_inputs_for_generation(  # type: ignore[override]
         self,
         expand_size: int = 1,
         is_encoder_decoder: bool = False,
@@ -328,7 +331,6 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
             rows = torch.arange(sum(per_row), device=input_ids.device).split(per_row)
             order = torch.cat([clips for clips in rows for _ in range(expand_size)])
             features = {k: v[order] for k, v in features.items()}
-        input_ids, model_kwargs = super()._expand_inputs_for_generation(
-            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
-        )
+        expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]
+        input_ids, model_kwargs = expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return input_ids, {**model_kwargs, **features}

@@ -28,7 +28,9 @@ class QwenAudioProcessor(ProcessorMixin):
     def __init__(self, tokenizer: QwenAudioTokenizer, **kwargs: Any) -> None:
         super().__init__(tokenizer, **kwargs)
 
-    def encode_row(self, mel_frames: Sequence[int], segments: Sequence[Segment]) -> tuple[list[int], list[int]]:
+    def encode_row(
+        self, mel_frames: Sequence[int], segments: Sequence[Segment]
+    ) -> tuple[list[int], list[int]]:
         """Token ids and labels of one row: spans for clips of `mel_frames`, then the segments.
 
         Labels repeat the id where a segment is labelled and are -100 elsewhere.
@@ -94,7 +96,6 @@ class QwenAudioProcessor(ProcessorMixin):
                 features[i, :, : lengths[i]] = mel
             batch |= {"input_features": features, "feature_lengths": torch.tensor(lengths)}
         return batch
-
 
 
 __all__ = ["QwenAudioProcessor"]

@@ -1,8 +1,8 @@
 """Checkpoints: model and training state in safetensors and JSON, written atomically, resumed exactly.
 
-    step-000500/  config.json model.safetensors tokenizer.json ...   (loads like any checkpoint)
-                  trainer.safetensors   optimiser moments, CTC head, random state
-                  trainer.json          step, position in the data, elapsed time, configuration
+step-000500/  config.json model.safetensors tokenizer.json ...   (loads like any checkpoint)
+              trainer.safetensors   optimiser moments, CTC head, random state
+              trainer.json          step, position in the data, elapsed time, configuration
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ def load_ctc_head(folder: Path, module: nn.Module) -> None:
     _load_strict(folder, module.ctc_head, head, allowed_missing=set())  # type: ignore[arg-type]
 
 
-def _load_strict(folder: Path, module: nn.Module, state: dict[str, Tensor], allowed_missing: set[str]) -> None:
+def _load_strict(
+    folder: Path, module: nn.Module, state: dict[str, Tensor], allowed_missing: set[str]
+) -> None:
     own = module.state_dict()
     missing = sorted(set(own) - set(state) - allowed_missing)
     unexpected = sorted(set(state) - set(own))

@@ -37,7 +37,7 @@ class TrainConfig:
         steps: optimiser steps; the learning rate reaches its end at the last one.
         max_minutes: if set, the schedule ends no later than after so many minutes of training time. Such a run
             depends on the speed of the machine, and is not repeatable to the bit.
-        batch_seconds: audio in a batch, counted with padding.
+        batch_seconds: audio in a batch, counted with padding; 80 text tokens count as a second.
         max_seconds: longest example; longer ones are skipped and counted.
         chunk_size: examples sorted by length together.
         workers: data processes.

@@ -40,7 +40,8 @@ def use_bf16(setting: str) -> bool:
 
 def make_optimizer(config: TrainConfig, module: torch.nn.Module) -> torch.optim.AdamW:
     """AdamW; matrices decay, vectors and embeddings do not."""
-    decay, plain = [], []
+    decay: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for name, p in module.named_parameters():
         (decay if p.ndim >= 2 and "embed" not in name else plain).append(p)
     return torch.optim.AdamW(
@@ -91,7 +92,10 @@ def train_loop(
             stack.enter_context(context)
         bar = stack.enter_context(
             Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
             )
         )
         shown = bar.add_task(config.stage, total=1.0, note="")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +25,14 @@ class Losses(dict[str, tuple[float, int]]):
 
 
 class Stage(Protocol):
-    """A module to train and the loss of a batch."""
+    """A module to train (with parts `.model` and `.ctc_head`) and the loss of a batch."""
 
-    module: nn.Module
+    module: Any
 
     def loss(self, batch: Batch) -> tuple[Tensor, Losses]: ...
 
 
-def ctc_loss(head: nn.Module, frames: Tensor, batch: Batch) -> Tensor:
+def ctc_loss(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> Tensor:
     """Mean CTC loss per target byte over the clips that have a transcript.
 
     Clips too short for their transcript cannot be aligned; CTC gives them an infinite loss, counted as zero.
@@ -61,8 +62,7 @@ class _WithHead(nn.Module):
     def __init__(self, model: QwenAudioForConditionalGeneration) -> None:
         super().__init__()
         self.model = model
-        width = model.config.audio_config.d_model
-        self.ctc_head = nn.Linear(width, CTC_CLASSES)
+        self.ctc_head = nn.Linear(model.audio_tower.config.d_model, CTC_CLASSES)
 
     def head(self, frames: Tensor) -> Tensor:
         return self.ctc_head(self.model.audio_tower.layer_norm(frames))
@@ -72,7 +72,7 @@ class WarmStart:
     """The encoder alone learns to spell: CTC over bytes. Stands in for starting from Whisper's encoder."""
 
     def __init__(self, model: QwenAudioForConditionalGeneration) -> None:
-        self.module = _WithHead(model)
+        self.module: Any = _WithHead(model)
 
     def loss(self, batch: Batch) -> tuple[Tensor, Losses]:
         tower = self.module.model.audio_tower
@@ -85,7 +85,7 @@ class Multitask:
     """Next-token loss over all tasks, plus `ctc_weight` of the CTC loss on the encoder."""
 
     def __init__(self, model: QwenAudioForConditionalGeneration, ctc_weight: float) -> None:
-        self.module = _WithHead(model)
+        self.module: Any = _WithHead(model)
         self.ctc_weight = ctc_weight
         self._frames: Tensor | None = None
         if ctc_weight:

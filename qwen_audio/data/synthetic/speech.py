@@ -56,9 +56,7 @@ VARIANTS = {
         "edward edward2 gustave ian iven iven2 iven3 iven4 john kaukovalta marcelo max michel miguel "
         "mike2 norbert pablo paul pedro quincy rob robert travis"
     ),
-    "high": (
-        "f1 f4 Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3 zac"
-    ),
+    "high": ("f1 f4 Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3 zac"),
 }
 PITCH_BANDS = ((15, 32), (32, 48), (48, 64), (64, 80))  # of espeak's 0..100
 _SPEED_FACTORS = (0.85, 1.2)  # resampling: above one is faster and higher
