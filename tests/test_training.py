@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,3 +159,20 @@ def test_overrides_replace_keys(tmp_path):
     assert load_config(path, ["steps=12", "augment=false"]).steps == 12
     with pytest.raises(ConfigError, match="key=value"):
         load_config(path, ["steps"])
+
+
+def test_the_configurations_in_the_repository_load(monkeypatch):
+    monkeypatch.setenv("OUT", "x")
+    monkeypatch.setenv("CORPUS", "y")
+    folder = Path(__file__).parents[1] / "configs"
+    found = {path.name: load_config(path) for path in folder.glob("*.yaml")}
+    assert {"tiny_warmstart_clean.yaml", "tiny_warmstart.yaml", "tiny_multitask.yaml"} <= found.keys()
+    minutes = [config.max_minutes for name, config in found.items() if "synthetic" not in name]
+    assert sum(minutes) <= 85, "the miniature promises 90 minutes, starting included"
+
+
+def test_skipped_examples_are_in_the_log(tmp_path):
+    run(tiny_config(tmp_path, max_seconds=0.6))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    skipped = [reason for line in lines for reason in line["skipped"]]
+    assert any("longer than 0.6 s" in reason for reason in skipped)

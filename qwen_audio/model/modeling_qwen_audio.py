@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, initialization
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
 from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
@@ -43,12 +44,34 @@ def audio_tokens(mel_frames: Tensor) -> Tensor:
     return encoder_frames(mel_frames) // 2
 
 
+def eager_attention_forward(
+    module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention in three steps, for `attn_implementation="eager"`.
+
+    Args:
+        q, k, v: `(N, heads, S, D / heads)`.
+        mask: `(N, 1, 1, S)`, true where a frame may be attended to.
+
+    Returns:
+        The attended values `(N, S, heads, D / heads)` and the weights `(N, heads, S, S)`.
+    """
+    scores = (q * scaling) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(-1).to(v.dtype)
+    return (weights @ v).transpose(1, 2), weights
+
+
 class QwenAudioAttention(nn.Module):
     """Bidirectional self-attention as in Whisper: query, value and output with bias, key without."""
 
     def __init__(self, config: QwenAudioEncoderConfig) -> None:
         super().__init__()
+        self.config = config
         self.num_heads = config.encoder_attention_heads
+        self.num_key_value_groups = 1
+        self.is_causal = False
         self.q_proj = nn.Linear(config.d_model, config.d_model)
         self.k_proj = nn.Linear(config.d_model, config.d_model, bias=False)
         self.v_proj = nn.Linear(config.d_model, config.d_model)
@@ -60,8 +83,11 @@ class QwenAudioAttention(nn.Module):
             proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        out, _ = attend(self, q, k, v, mask, scaling=q.shape[-1] ** -0.5)
+        return self.out_proj(out.flatten(2))
 
 
 class QwenAudioEncoderLayer(GradientCheckpointingLayer):
@@ -87,7 +113,6 @@ class QwenAudioPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["QwenAudioEncoderLayer"]
     _supports_sdpa = True
-    _supports_flash_attn = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -6,14 +6,12 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from qwen_audio.data.mixture import ChunkDataset, StreamState, stream
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
@@ -65,7 +63,11 @@ def train_loop(
     """
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     module = stage.module.train()
+    # On a CPU, plain attention in bfloat16 trains a quarter faster at these lengths than the fused kernels.
+    module.model.set_attn_implementation("eager")
     optimizer = make_optimizer(config, module)
     masks = torch.Generator().manual_seed(config.seed)
     specaugment = SpecAugment(
@@ -87,17 +89,8 @@ def train_loop(
         step, state, elapsed = meta["step"], StreamState(**meta["data"]), meta["elapsed"]
     log = Log(output / "log.jsonl", config.log_every)
     folder = done[-1] if done else output
-    with ExitStack() as stack:
-        for context in _compute_contexts(config):
-            stack.enter_context(context)
-        bar = stack.enter_context(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeElapsedColumn(),
-            )
-        )
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeElapsedColumn()) as bar:
         shown = bar.add_task(config.stage, total=1.0, note="")
         batches = stream(dataset, state, config.workers)
         began = time.monotonic() - elapsed
@@ -151,13 +144,6 @@ def _save(
 ) -> Path:
     meta = {"data": asdict(state), "elapsed": time.monotonic() - began, "config": asdict(config)}
     return checkpoint.save(output, step, stage.module, optimizer, processor, masks, meta, config.keep)
-
-
-def _compute_contexts(config: TrainConfig) -> list[AbstractContextManager[Any]]:
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    # On a CPU the plain attention is faster to train than the fused one at these lengths (a fifth of a step).
-    return [sdpa_kernel(SDPBackend.MATH)] if not torch.cuda.is_available() else []
 
 
 def _changed(old: dict[str, Any], config: TrainConfig) -> list[str]:

@@ -1,0 +1,48 @@
+"""The README's commands and Python code run as they stand there (installation aside, which CI does itself)."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [b for b in re.findall(r"```bash\n(.*?)```", README, flags=re.S) if "pip install" not in b]
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+
+
+def run_in_copy(tmp_path, command):
+    """Run in a folder that looks like a checkout but gets whatever the commands write."""
+    for name in ("qwen_audio", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    scripts = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[b.splitlines()[0][:40] for b in BLOCKS])
+def test_commands(tmp_path, block):
+    done = run_in_copy(tmp_path, ["bash", "-euo", "pipefail", "-c", block])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python(tmp_path, code):
+    done = run_in_copy(tmp_path, [sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.strip().splitlines()) == code.count("print(")
+
+
+def test_there_is_something_to_run():
+    assert len(BLOCKS) >= 3 and len(PYTHON) == 1
+    assert "pip install . && qwen-audio demo" in README
+    assert "scripts/check" in README
+
+
+def test_every_file_the_readme_names_is_there():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
