@@ -1,12 +1,13 @@
 """Greedy decoding of a batch, and what keeps it sane.
 
-Three rules hold for every answer, in any batch:
+Four rules hold for every answer, in any batch:
 
 - Only ids that can occur in an answer are produced: plain text, the end of text, and the special tokens that
   the prompt's task writes (time tags after `<|timestamps|>`, note tags after `<|note_analysis|>` ...). All
   other special tokens and the rows beyond the vocabulary were never a training target there; their logits
   mean nothing.
 - A row ends at its own length limit, whatever limit its neighbours have.
+- Word times rise, stay within the recording and surround every word (see constraints.py).
 - A row ends when its last 64 tokens are one block repeated; one copy of the block is kept.
 
 Rows are padded on the left and never see the padding, so a row's answer does not depend on its batch.
@@ -30,6 +31,8 @@ from transformers import (
 )
 
 from qwen_audio import tags
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.constraints import TimeGrammar
 from qwen_audio.tags import Segment
 
 # A block of 1 to 32 tokens that fills the last 64 is a loop, not language: ten "zero " in bytes are 50.
@@ -105,7 +108,9 @@ def generate(
         ids = model.generate(
             **inputs,
             generation_config=settings,
-            logits_processor=LogitsProcessorList([_AllowedOnly(allowed)]),
+            logits_processor=LogitsProcessorList(
+                [_AllowedOnly(allowed), TimeGrammar(tokenizer, width, _timed_seconds(waves, prompts))]
+            ),
             stopping_criteria=StoppingCriteriaList([stops]),
         )
     return [
@@ -130,6 +135,16 @@ def _finish(tokenizer: Any, ids: list[int], limit: int, loop_at: int | None) -> 
     else:
         ended_by = "length"
     return Generation(tokenizer.decode(ids, skip_special_tokens=False).strip(), ended_by)
+
+
+def _timed_seconds(waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]) -> list[float | None]:
+    """Length of each row's recording if the row transcribes with times, else None."""
+    seconds: list[float | None] = []
+    for row, prompt in zip(waves, prompts, strict=True):
+        tagged = "".join(segment.text for segment in prompt if segment.special)
+        timed = tags.TRANSCRIBE in tagged and tagged.endswith(tags.TIMESTAMPS + tags.time_tag(0.0))
+        seconds.append(sum(len(wave) for wave in row) / SAMPLE_RATE if timed else None)
+    return seconds
 
 
 def _allowed_ids(tokenizer: Any, prompts: Sequence[list[Segment]], vocabulary: int) -> Tensor:

@@ -14,6 +14,7 @@ mkdir -p "$OUT"
 began=$(date +%s)
 qwen-audio train configs/tiny_warmstart_clean.yaml
 qwen-audio train configs/tiny_warmstart.yaml
+qwen-audio train configs/tiny_align.yaml
 if [ -n "${CORPUS:-}" ]; then
   export CORPUS
   qwen-audio train configs/tiny_multitask.yaml

@@ -43,7 +43,7 @@ def loud_spans(wave: np.ndarray, least_gap: float) -> list[tuple[float, float]]:
     return [(s * 0.005, (e + 1) * 0.005) for s, e in zip(starts, ends, strict=True)]
 
 
-@pytest.mark.parametrize("variant", ["m1", "f2", "klatt3", "Annie"])
+@pytest.mark.parametrize("variant", ["m1", "f4", "klatt3", "Annie"])
 def test_espeak_times_agree_with_energy_at_pauses(variant: str) -> None:
     words = ["moon,", "nine,", "seven,", "river,", "allow,", "mother"]
     speech = espeak.synthesize(words, espeak.Voice("gmw/en", variant, rate=160, volume=60))

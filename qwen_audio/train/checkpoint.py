@@ -35,7 +35,8 @@ def save_model(
     The folder appears whole or not at all.
     """
     temporary = _fresh(folder)
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    tied = set(model.all_tied_weights_keys)
+    state = {k: v.to(dtype) for k, v in model.state_dict().items() if k not in tied}
     old = model.config.dtype
     model.config.dtype = dtype
     model.save_pretrained(temporary, state_dict=state)
@@ -102,7 +103,7 @@ def load(
             f"{folder}: not a whole checkpoint ({error}); delete it to go on from the one before"
         ) from error
     model: Any = module.model
-    tied = set(getattr(model, "_tied_weights_keys", None) or {})
+    tied = set(model.all_tied_weights_keys)
     _load_strict(folder, model, weights, allowed_missing=tied)
     head = {k.removeprefix("ctc_head."): v for k, v in tensors.items() if k.startswith("ctc_head.")}
     _load_strict(folder, module.ctc_head, head, allowed_missing=set())  # type: ignore[arg-type]
@@ -154,6 +155,7 @@ def _fresh(folder: Path) -> Path:
 
 def _replace(temporary: Path, folder: Path) -> None:
     for file in temporary.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
         with open(file, "rb") as handle:
             os.fsync(handle.fileno())
     if folder.exists():

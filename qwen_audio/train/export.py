@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from qwen_audio.loading import load_checkpoint
 from qwen_audio.train.checkpoint import checkpoints, save_model
@@ -33,5 +34,6 @@ def export(run: str | os.PathLike[str], target: str | os.PathLike[str], dtype: s
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and tensor.abs().max() > limit:
             raise ValueError(f"{name} has values over {limit:g}: export as bfloat16")
+    logging.disable_progress_bar()
     save_model(Path(target), model, processor, DTYPES[dtype])
     return Path(target)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.collate import Collator
@@ -32,6 +33,7 @@ def train(config_path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
 
 def run(config: TrainConfig) -> Path:
     """Train one stage."""
+    logging.disable_progress_bar()  # one bar, the loop's own, is enough
     torch.manual_seed(config.seed)
     start = _start(config)
     if start:

@@ -1,0 +1,69 @@
+"""Keeps a transcript with word times well formed while it is generated.
+
+The form is `time (silence | word) time (silence | word) time ... end`: times rise, none lies past the end of the
+recording, silence and words stand between two times, and the text ends after a time. What would break it gets
+no probability; everything else keeps its score, so an answer that was well formed anyway does not change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from qwen_audio import tags
+from qwen_audio.tokenizer import QwenAudioTokenizer
+
+
+class TimeGrammar(LogitsProcessor):
+    """Masks scores of the rows that transcribe with times.
+
+    Args:
+        tokenizer: knows the ids of the tags.
+        prompt_width: positions of the prompt; its last token is the first time of those rows.
+        seconds: for each row the length of its recording, or None for a row that is left alone.
+    """
+
+    def __init__(
+        self, tokenizer: QwenAudioTokenizer, prompt_width: int, seconds: Sequence[float | None]
+    ) -> None:
+        self.first_time = tokenizer.special_id(tags.time_tag(0.0))
+        self.last_time = self.first_time + tags.MAX_TICK
+        self.silence = tokenizer.special_id(tags.SILENCE)
+        self.end = int(tokenizer.eos_token_id)
+        self.prompt_width = prompt_width
+        # One tick of grace: a last word may end at the rounded-up end of the recording.
+        self.limits = [
+            None if s is None else min(tags.MAX_TICK, math.ceil(s * tags.TICKS_PER_SECOND)) for s in seconds
+        ]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores `(B, V)` after the tokens `input_ids` `(B, L)`, with minus infinity where the form forbids."""
+        scores = scores.clone()
+        for row, limit in enumerate(self.limits):
+            if limit is not None:
+                self._mask(input_ids[row, self.prompt_width - 1 :].tolist(), scores[row], limit)
+        return scores
+
+    def _mask(self, made: list[int], scores: Tensor, limit: int) -> None:
+        times = scores[self.first_time : self.last_time + 1]
+        previous = made[-1]
+        if self.first_time <= previous <= self.last_time:
+            times[:] = -torch.inf  # two times never stand together
+            if previous - self.first_time >= limit:
+                scores[:] = -torch.inf
+                scores[self.end] = 0.0
+            return
+        tick = next(i for i in reversed(made) if self.first_time <= i <= self.last_time) - self.first_time
+        times[: tick + 1] = -torch.inf
+        times[limit + 1 :] = -torch.inf
+        if previous == self.silence:
+            kept = times.clone()
+            scores[:] = -torch.inf
+            times[:] = kept
+        else:
+            scores[self.silence] = -torch.inf
+            scores[self.end] = -torch.inf

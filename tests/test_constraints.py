@@ -1,0 +1,62 @@
+"""Word times while generating: whatever the scores are, the result is well formed and unchanged where it was."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwen_audio import tags
+from qwen_audio.constraints import TimeGrammar
+from qwen_audio.timestamps import parse_words
+from qwen_audio.tokenizer import byte_tokenizer
+
+TOKENIZER = byte_tokenizer()
+START = TOKENIZER.special_id(tags.time_tag(0.0))
+LETTERS = list(TOKENIZER.encode_plain("ab c"))
+
+
+def generate(grammar, seed, steps=60, prefer=None):
+    """Sample from random scores over times, silence, letters and the end."""
+    generator = torch.Generator().manual_seed(seed)
+    allowed = torch.full((len(TOKENIZER),), -torch.inf)
+    allowed[
+        [*range(START, START + 400), TOKENIZER.special_id(tags.SILENCE), TOKENIZER.eos_token_id, *LETTERS]
+    ] = 0
+    ids = [START]
+    for _ in range(steps):
+        scores = torch.randn(1, len(TOKENIZER), generator=generator) + allowed
+        masked = grammar(torch.tensor([ids]), scores)[0]
+        assert masked.max() > -torch.inf, "there is always something to say"
+        ids.append(int(masked.argmax()))
+        if ids[-1] == TOKENIZER.eos_token_id:
+            return ids[1:-1]
+    return None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 3.0))
+def test_random_scores_give_well_formed_times_within_the_recording(seed, seconds):
+    made = generate(TimeGrammar(TOKENIZER, 1, [seconds]), seed, steps=900)
+    assert made is not None, "the times must run out, and then the text ends"
+    parsed = parse_words(tags.time_tag(0.0) + TOKENIZER.decode(made))
+    assert [r for r in parsed.repairs if "order" in r or "end time" in r] == []
+    bounds = [t for w in parsed.words for t in (w.start, w.end)]
+    assert bounds == sorted(bounds)
+    assert not bounds or bounds[-1] <= seconds + 0.01
+
+
+def test_a_well_formed_answer_keeps_its_scores():
+    text = "<|sil|><|0.02|>a<|0.10|>b<|0.20|><|endoftext|>"
+    segments = [tags.Segment(piece, special, True) for piece, special in tags.split_tags(text)]
+    ids = [START, *TOKENIZER.encode_segments(segments)[0]]
+    grammar = TimeGrammar(TOKENIZER, 1, [0.3])
+    for i in range(1, len(ids)):
+        scores = torch.zeros(1, len(TOKENIZER))
+        assert grammar(torch.tensor([ids[:i]]), scores)[0, ids[i]] == 0.0, i
+
+
+def test_rows_without_times_are_left_alone():
+    scores = torch.randn(2, len(TOKENIZER))
+    ids = torch.tensor([[START], [START]])
+    masked = TimeGrammar(TOKENIZER, 1, [None, 1.0])(ids, scores)
+    assert torch.equal(masked[0], scores[0])
+    assert not torch.equal(masked[1], scores[1])
