@@ -66,7 +66,7 @@ def test_a_run_cut_off_and_resumed_equals_the_whole_run(tmp_path):
 
 
 def test_both_stages_lower_their_loss_and_the_second_starts_from_the_first(tmp_path):
-    first = tiny_config(tmp_path / "one", stage="warmstart", steps=40, learning_rate=5e-3, augment=False)
+    first = tiny_config(tmp_path / "one", stage="warmstart", steps=40, learning_rate=5e-3, augment_share=0.0)
     run(first)
     curve = [x["ctc"] for x in losses(tmp_path / "one")]
     assert sum(curve[-5:]) / 5 < 0.5 * curve[0]
@@ -156,7 +156,7 @@ def test_a_faulty_configuration_is_one_sentence_with_file_and_key(tmp_path, text
 def test_overrides_replace_keys(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("stage: warmstart\noutput: x\nsources: [{kind: speech, weight: 1}]\n")
-    assert load_config(path, ["steps=12", "augment=false"]).steps == 12
+    assert load_config(path, ["steps=12", "augment_share=0"]).steps == 12
     with pytest.raises(ConfigError, match="key=value"):
         load_config(path, ["steps"])
 

@@ -35,7 +35,11 @@ class Mixture:
     """Examples drawn from sources by weight, augmented; `sample(i)` depends on the seed and i alone."""
 
     def __init__(
-        self, sources: Sequence[tuple[Source, float]], seed: int, augment: Augment | None = None
+        self,
+        sources: Sequence[tuple[Source, float]],
+        seed: int,
+        augment: Augment | None = None,
+        augment_share: float = 1.0,
     ) -> None:
         self.sources = [s for s, _ in sources]
         p = np.array([w for _, w in sources], dtype=float)
@@ -44,12 +48,13 @@ class Mixture:
         self.p = p / p.sum()
         self.seed = seed
         self.augment = augment
+        self.augment_share = augment_share
 
     def sample(self, index: int) -> tuple[Sample, np.random.Generator]:
         """Example number `index` and the generator to go on with (rendering choices)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index,)))
         sample = self.sources[rng.choice(len(self.sources), p=self.p)].sample(rng)
-        if self.augment is None:
+        if self.augment is None or rng.random() >= self.augment_share:
             return sample, rng
         example, waves = sample.example, []
         augment = self.augment

@@ -45,7 +45,7 @@ class TrainConfig:
             warm-up and cosine decay, gradients clipped to a norm.
         ctc_weight: share of the CTC loss on the encoder in stage "multitask"; 0 leaves it out.
         question_share: how often a labelled example is asked as a free question instead of by tags.
-        augment: waveform augmentation (speed, noise, rooms, band limits ...).
+        augment_share: how often an example's wave is distorted (speed, noise, rooms, band limits ...).
         time_masks, time_width, freq_masks, freq_width: SpecAugment.
         bf16: autocast to bfloat16 where the machine computes in it ("auto"), "on" or "off".
         threads: torch threads; 0 leaves torch's default.
@@ -74,7 +74,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     ctc_weight: float = 0.0
     question_share: float = 0.3
-    augment: bool = True
+    augment_share: float = 1.0
     time_masks: int = 2
     time_width: int = 20
     freq_masks: int = 2
@@ -93,7 +93,7 @@ class TrainConfig:
                     "save_every", "keep", "log_every"):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be more than 0")
-        for key in ("workers", "warmup_steps", "weight_decay", "ctc_weight", "question_share", "threads",
+        for key in ("workers", "warmup_steps", "weight_decay", "ctc_weight", "question_share", "augment_share", "threads",
                     "time_masks", "time_width", "freq_masks", "freq_width"):  # fmt: skip
             if getattr(self, key) < 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be 0 or more")

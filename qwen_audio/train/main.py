@@ -45,7 +45,8 @@ def run(config: TrainConfig) -> Path:
     mixture = Mixture(
         [(s.build(), s.weight) for s in config.sources],
         seed=config.seed,
-        augment=Augment() if config.augment else None,
+        augment=Augment(),
+        augment_share=config.augment_share,
     )
     dataset = ChunkDataset(
         mixture,
