@@ -93,8 +93,8 @@ class TrainConfig:
                     "save_every", "keep", "log_every"):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be more than 0")
-        for key in ("workers", "warmup_steps", "weight_decay", "ctc_weight", "question_share", "augment_share", "threads",
-                    "time_masks", "time_width", "freq_masks", "freq_width"):  # fmt: skip
+        for key in ("workers", "warmup_steps", "weight_decay", "ctc_weight", "question_share", "augment_share",
+                    "threads", "time_masks", "time_width", "freq_masks", "freq_width"):  # fmt: skip
             if getattr(self, key) < 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be 0 or more")
         if self.max_minutes is not None and not self.max_minutes > 0:
