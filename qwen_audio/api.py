@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio import tasks
+from qwen_audio import tags, tasks
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.generation import Generation, generate, predict_languages, score_answers
 from qwen_audio.loading import EMBEDDED, load_checkpoint
@@ -93,8 +93,13 @@ class QwenAudio:
         With `word_timestamps` the result also has each word's start and end in seconds. Raises AudioError for
         audio that cannot be read or is over 30 s.
         """
+        known = (*tags.LANGUAGES, tags.TRADITIONAL_CHINESE, "unknown")
+        if language is not None and language not in known:
+            raise ValueError(
+                f"language {language!r} has no tag: use one of {', '.join(known)} (unknown for any other), or None"
+            )
         task = "word_timestamps" if word_timestamps else "asr"
-        output = self.run([Request(task, self._waves(audio), language=language)])[0]
+        output = self.run([Request(task, self._one(audio), language=language)])[0]
         spoken = output.language or "unknown"
         if not word_timestamps:
             return Transcription(output.parsed.text, spoken, None, output.problems)
@@ -103,13 +108,13 @@ class QwenAudio:
 
     def ask(self, audio: AudioSource | list[AudioSource], question: str) -> Answer:
         """Answer a question about one recording or several. ValueError for an empty question."""
-        if not question.strip():
+        if not isinstance(question, str) or not question.strip():
             raise ValueError("the question is empty: write what you want to know about the audio")
         return self._answer(Request("audio_qa", self._waves(audio), question=question))
 
     def caption(self, audio: AudioSource) -> Answer:
         """One sentence that describes the recording."""
-        return self._answer(Request("audio_caption", self._waves(audio)))
+        return self._answer(Request("audio_caption", self._one(audio)))
 
     def classify(
         self, audio: AudioSource | list[AudioSource], labels: Sequence[str], question: str | None = None
@@ -119,6 +124,10 @@ class QwenAudio:
         Each label is scored by the log-probability of its whole text with the end token; the scores are these
         as probabilities among the labels. ValueError for fewer than two labels, empty or repeated ones.
         """
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+            raise ValueError(f"labels must be a list of words or phrases, not {labels!r}")
+        if question is not None and not question.strip():
+            raise ValueError("the question is empty: write one, or leave it out")
         names = [" ".join(label.split()) for label in labels]
         if len(set(names)) < 2 or len(set(names)) != len(names) or not all(names):
             raise ValueError(f"labels must be two or more different words or phrases, not {list(labels)}")
@@ -186,6 +195,11 @@ class QwenAudio:
         output = self.run([request])[0]
         return Answer(output.parsed.text, output.problems)
 
+    def _one(self, audio: AudioSource) -> list[np.ndarray]:
+        if isinstance(audio, list):
+            raise ValueError(f"this takes one recording, not a list of {len(audio)}: call it for each")
+        return self._waves(audio)
+
     def _waves(self, audio: AudioSource | list[AudioSource]) -> list[np.ndarray]:
         sources = audio if isinstance(audio, list) else [audio]
         if not sources:
@@ -237,12 +251,19 @@ def load(model: str | Path | None = None, *, device: str | None = None, dtype: A
     """Load a checkpoint directory, or the model inside the package if `model` is None. No network is used.
 
     device: "cpu", "cuda" ...; None takes the GPU when there is one. dtype: a torch dtype or its name; None is
-    float32 on a CPU and bfloat16 on a GPU. Raises FileNotFoundError or CheckpointError.
+    float32 on a CPU and bfloat16 on a GPU. Raises FileNotFoundError, CheckpointError,
+    or ValueError for a device that cannot be used.
     """
     import torch
 
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)  # a device can be well named and still not be there
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"the device {device!r} cannot be used here ({str(error).splitlines()[0]}): use cpu"
+        ) from None
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
     folder = EMBEDDED if model is None else Path(model)

@@ -279,6 +279,7 @@ def _write(
             target = _subtitle_names([path], output)[0]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(format_results([(path, result)], style), encoding="utf-8")
+        _print_notes(results)
         return
     text = format_results(results, style, several=several)
     if output is None:
@@ -286,6 +287,10 @@ def _write(
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
+    _print_notes(results)
+
+
+def _print_notes(results: Sequence[tuple[str, Result]]) -> None:
     for path, result in results:
         for problem in getattr(result, "problems", []):
             print(f"note: {path}: {problem}", file=sys.stderr)
@@ -317,11 +322,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.name not in _EXTRAS:
             raise
         print(
-            f"error: this needs {error.name}: pip install 'open-qwen-audio[{_EXTRAS[error.name]}]'",
+            f"error: this needs {error.name}, of the extra {_EXTRAS[error.name]}: "
+            f"run pip install '.[{_EXTRAS[error.name]}]' in the project's folder",
             file=sys.stderr,
         )
         raise SystemExit(2) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         _complain(error)
         raise SystemExit(2) from None
 

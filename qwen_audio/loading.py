@@ -70,7 +70,12 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint: those of the index, or model.safetensors."""
     index = folder / _INDEX
     if index.is_file():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        weight_map = _read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(
+            isinstance(name, str) and Path(name).name == name for name in weight_map.values()
+        ):
+            raise CheckpointError(f"{index}: weight_map must give a file name for each tensor: copy it again")
+        names = sorted(set(weight_map.values()))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             what = f"names {missing[0]}, which is missing" if missing else "names no file"

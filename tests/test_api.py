@@ -303,3 +303,23 @@ def test_a_broken_checkpoint_ends_in_one_sentence(untrained, fault):
     with pytest.raises(CheckpointError, match=message) as caught:
         qwen_audio.load(untrained, device="cpu")
     assert "\n" not in str(caught.value) and str(untrained) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, a: m.transcribe(a, language="Klingon"), "Klingon.*en, zh"),
+        (lambda m, a: m.transcribe([a, a]), "one recording"),
+        (lambda m, a: m.classify(a, "abcd"), "list of words"),
+        (lambda m, a: m.classify(a, ["a", "b"], question=" "), "question is empty"),
+        (lambda m, a: m.ask(a, None), "question is empty"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(model, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(model, tiny.wave_of("up"))
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="device 'nope'"):
+        qwen_audio.load(tiny.save_untrained(tmp_path), device="nope")

@@ -163,7 +163,9 @@ def test_a_missing_optional_package_is_named(capsys, monkeypatch):
 
     monkeypatch.setattr("qwen_audio.train.main.train", missing)
     code, _, err = run(capsys, "train", "stage.yaml")
-    assert code == 2 and err == "error: this needs pretty_midi: pip install 'open-qwen-audio[synth]'\n"
+    assert code == 2 and err == (
+        "error: this needs pretty_midi, of the extra synth: run pip install '.[synth]' in the project's folder\n"
+    )
 
 
 def test_usage_and_help():

@@ -162,3 +162,21 @@ def test_the_corpus_is_valid(shared: Path) -> None:
     for example in (e for examples in rows.values() for e in examples):
         assert (example.words is not None) == (example.task == "word_timestamps")
         assert (example.target_language is not None) == (example.task == "speech_translation")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "note_pitch", "text": "C4"}, "note_pitch"),
+        ({"task": "speech_intent", "label": "x", "meta": {"slots": [1]}}, "speech_intent"),
+        ({"task": "word_timestamps", "words": [["late", 31.0, 32.0]]}, "word_timestamps"),
+        ({"task": "word_timestamps", "words": [["late", 1.0, 9.0]], "duration_s": 2.0}, "2.0 s long"),
+        ({"language": "klingon"}, "klingon"),
+    ],
+)
+def test_a_row_that_no_task_can_write_is_named(tmp_path, change, message):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    row = {"id": "a", "task": "asr", "path": "a.wav", "text": "hello", "language": "en"} | change
+    (tmp_path / "m.jsonl").write_text("\n" + json.dumps(row) + "\n")
+    with pytest.raises(ManifestError, match=rf"m\.jsonl line 2: .*{message}"):
+        read_manifest(tmp_path / "m.jsonl")

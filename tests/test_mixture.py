@@ -193,3 +193,41 @@ def test_group_weights_that_match_nothing_are_an_error():
     rows = [Example(id="1", task="asr", audio=[], text="a", source="s")]
     with pytest.raises(ValueError, match="s/asx"):
         ManifestSource(rows, {"s/asx": 2.0})
+
+
+def test_a_transcript_that_cannot_be_aligned_is_counted(collator):
+    class Fast:
+        def sample(self, rng):
+            example = Example(id="f", task="asr", audio=[], language="en", text="far too much text for this")
+            return Sample(example, [dummies.chirp(0.2)])
+
+    batches = dataset(collator, source=Fast(), chunk_size=4)[0]
+    assert sum(n for b in batches for r, n in b.skipped.items() if "transcript too long" in r) == 4
+    assert all(not b.ctc_lengths.any() for b in batches)
+
+
+def test_joined_words_respect_offsets(tmp_path):
+    path = tmp_path / "a.wav"
+    wave = np.zeros(32_000, np.float32)
+    wave[8000:14_400] = 0.5
+    soundfile.write(path, wave, 16_000)
+    ref = AudioRef(path=str(path), start=0.5, duration=0.4)
+    row = Example(id="a", task="asr", text="one", speaker="s", language="en", audio=[ref])
+    sample = JoinedWords([row], max_words=1).sample(np.random.default_rng(1))
+    (word,) = sample.example.words
+    assert word.end - word.start == pytest.approx(0.4, abs=1e-3)
+
+
+def test_long_speech_stays_in_one_language():
+    class Babel:
+        def sample(self, rng):
+            language = ("en", "zh")[rng.integers(2)]
+            words = [Word(language, 0.1, 0.9)]
+            example = Example(
+                id="b", task="word_timestamps", audio=[], text=language, words=words, language=language
+            )
+            return Sample(example, [dummies.chirp(1.0)])
+
+    for seed in range(5):
+        example = LongSpeech(Babel()).sample(np.random.default_rng(seed)).example
+        assert set(example.text.split()) == {example.language}

@@ -91,11 +91,11 @@ def test_going_on_with_another_configuration_is_refused(tmp_path):
 def test_a_checkpoint_of_another_size_is_refused(tmp_path):
     config = tiny_config(tmp_path, steps=3)
     folder = run(config)
-    meta = json.loads((folder / "trainer.json").read_text())
-    meta["config"]["preset"] = "tiny"
-    (folder / "trainer.json").write_text(json.dumps(meta))
-    with pytest.raises(CheckpointError, match=r"step-000003.*tensor"):
-        run(dataclasses.replace(config, preset="tiny"))
+    parts = json.loads((folder / "config.json").read_text())
+    parts["audio_config"]["d_model"] = 64
+    (folder / "config.json").write_text(json.dumps(parts))
+    with pytest.raises(CheckpointError, match=r"step-000003.*conv1.*config.json"):
+        run(dataclasses.replace(config, steps=4))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -176,3 +176,49 @@ def test_skipped_examples_are_in_the_log(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     skipped = [reason for line in lines for reason in line["skipped"]]
     assert any("longer than 0.6 s" in reason for reason in skipped)
+
+
+def test_nothing_is_exported_over_anything(tmp_path):
+    run(tiny_config(tmp_path / "run", steps=1))
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years")
+    for target in (tmp_path / "precious", tmp_path / "run"):
+        with pytest.raises(ValueError, match="exists already"):
+            export(tmp_path / "run", target)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years"
+    assert checkpoints(tmp_path / "run")
+
+
+def test_a_run_of_fewer_steps_than_a_log_line_still_has_one(tmp_path):
+    run(tiny_config(tmp_path, steps=2, log_every=50))
+    assert [json.loads(x)["step"] for x in (tmp_path / "log.jsonl").read_text().splitlines()] == [2]
+
+
+def test_a_run_can_go_on_for_longer_without_its_first_checkpoint(tmp_path):
+    run(tiny_config(tmp_path / "a", stage="warmstart", steps=1))
+    config = tiny_config(tmp_path / "b", steps=2, init_from=str(tmp_path / "a"))
+    run(config)
+    shutil.rmtree(tmp_path / "a")
+    assert run(dataclasses.replace(config, steps=3)).name == "step-000003"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_when_everything_is_skipped_training_stops_with_the_reason(tmp_path, workers):
+    with pytest.raises(ValueError, match=r"all of 16 examples.*longer than 0\.02 s") as error:
+        run(tiny_config(tmp_path, max_seconds=0.02, workers=workers))
+    assert "Traceback" not in str(error.value)
+
+
+def test_clips_without_a_single_audio_token_do_not_break_the_weights(tmp_path):
+    import numpy as np
+
+    from qwen_audio.model.presets import build
+    from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+    from qwen_audio.tags import Segment
+    from qwen_audio.tokenizer import byte_tokenizer
+
+    processor = QwenAudioProcessor(byte_tokenizer())
+    model = build("test", processor.tokenizer)
+    batch = processor([[np.ones(200, np.float32) * 0.1]], [[Segment("hi", False, True)]], "right")
+    model(**batch).loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

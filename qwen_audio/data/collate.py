@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qwen_audio.audio import SAMPLE_RATE, log_mel, span_length
+from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
 from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tasks import render
@@ -30,6 +31,7 @@ class Row:
     task: str
     seconds: float
     text_tokens: int
+    transcript_too_long: bool
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,18 @@ class Collator:
         )
         seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
         text_tokens = len(ids) - sum(span_length(m.shape[-1]) for m in mels)
-        return Row(ids, labels, mels, ctc_target(example), example.task, seconds, text_tokens)
+        ctc = ctc_target(example) if len(mels) == 1 else None
+        too_long = ctc is not None and not _can_align(ctc, mels[0].shape[-1])
+        if too_long:
+            ctc = None
+        return Row(ids, labels, mels, ctc, example.task, seconds, text_tokens, too_long)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Pad rows on the right into a batch."""
         inputs = self.processor.pad_rows(
             [(r.ids, r.labels) for r in rows], [m for r in rows for m in r.mels], padding_side="right"
         )
-        targets = [(r.ctc if r.ctc and len(r.mels) == 1 else b"") for r in rows for _ in r.mels]
+        targets = [r.ctc or b"" for r in rows for _ in r.mels]
         return Batch(
             inputs=inputs,
             ctc_targets=torch.tensor([b + 1 for t in targets for b in t], dtype=torch.long),
@@ -91,6 +97,12 @@ class Collator:
             tasks=[r.task for r in rows],
             seconds=sum(r.seconds for r in rows),
         )
+
+
+def _can_align(target: bytes, mel_frames: int) -> bool:
+    """Whether CTC has frames enough: one a byte, and a blank between two equal ones."""
+    repeats = sum(a == b for a, b in itertools.pairwise(target))
+    return len(target) + repeats <= encoder_frames(mel_frames)
 
 
 def ctc_target(example: Example) -> bytes | None:

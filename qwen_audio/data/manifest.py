@@ -16,6 +16,7 @@ import difflib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,13 @@ class Example(BaseModel):
                 raise ValueError('a speech_translation example needs the field `target_language`, e.g. "en"')
             row["target_language"] = meta["target_language"]
         return row
+
+    @pydantic.field_validator("language", "target_language")
+    @classmethod
+    def _language_code(cls, code: str | None) -> str | None:
+        if code is not None and not re.fullmatch(r"[a-z]{2,3}(_[a-z]{2,4})?|unknown", code):
+            raise ValueError(f'the language {code!r} is no code: give two or three letters, such as "en"')
+        return code
 
     @pydantic.field_validator("task")
     @classmethod
@@ -238,6 +246,7 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
             continue
         try:
             example = parse_row(line)
+            _check_renders(example)
         except ManifestError as error:
             raise ManifestError(f"{path} line {number}: {error}") from None
         if example.id in line_of:
@@ -257,6 +266,25 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
     if not examples:
         raise ManifestError(f"{path}: the manifest is empty: put one JSON object on each line")
     return examples
+
+
+def _check_renders(example: Example) -> None:
+    """Refuse an example that cannot be written as a training sequence, such as a pitch that is no number."""
+    # Imported here: tasks.py renders examples and so may import this module.
+    from qwen_audio.tasks import render
+
+    try:
+        render(example)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ManifestError(
+            f"the example {example.id!r} cannot be written in the form of its task {example.task}: {error}"
+        ) from None
+    known = example.audio[0].duration if example.audio else None
+    # Durations are rounded and words may end in the last frame: a tenth of a second is forgiven.
+    if known and example.words and example.words[-1].end > known + 0.1:
+        raise ManifestError(
+            f"the last word ends at {example.words[-1].end} s but the clip is {known} s long: correct the times"
+        )
 
 
 def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) -> None:

@@ -113,7 +113,10 @@ class ChunkDataset(Dataset[list[Batch]]):
                     f"longer than {self.max_seconds:g} s ({sample.example.source}/{sample.example.task})"
                 ] += 1
                 continue
-            rows.append(self.collator.encode(sample, rng))
+            row = self.collator.encode(sample, rng)
+            if row.transcript_too_long:
+                skipped["transcript too long for its clip: no CTC target (the text is still trained on)"] += 1
+            rows.append(row)
         rows.sort(key=lambda row: row.seconds + row.text_tokens / TOKENS_PER_SECOND)
         groups: list[list[Row]] = [[]]
         for row in rows:
@@ -123,7 +126,10 @@ class ChunkDataset(Dataset[list[Batch]]):
         batches = [self.collator.collate(g) for g in groups if g]
         order = np.random.default_rng(np.random.SeedSequence(self.mixture.seed, spawn_key=(chunk, 1)))
         batches = [batches[i] for i in order.permutation(len(batches))]
-        if batches and skipped:
+        if not batches:
+            reasons = "; ".join(f"{n} x {reason}" for reason, n in skipped.most_common(3))
+            raise ValueError(f"all of {self.chunk_size} examples in a row were skipped: {reasons}")
+        if skipped:
             batches[0] = replace(batches[0], skipped=dict(skipped))
         return batches
 
@@ -132,6 +138,19 @@ def _padded_seconds(rows: Sequence[Row]) -> float:
     """Cost of a batch in seconds of audio: padding counts, and so does text."""
     text = max(row.text_tokens for row in rows) / TOKENS_PER_SECOND
     return len(rows) * (max(row.seconds for row in rows) + text)
+
+
+class _Carried(Dataset[list[Batch] | ValueError]):
+    """Brings a worker's error home as it is; raised in the worker it would be buried in a traceback."""
+
+    def __init__(self, dataset: ChunkDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, chunk: int) -> list[Batch] | ValueError:
+        try:
+            return self.dataset[chunk]
+        except ValueError as error:
+            return error
 
 
 class _From(Sampler[int]):
@@ -147,16 +166,20 @@ class _From(Sampler[int]):
 
 def stream(dataset: ChunkDataset, state: StreamState, workers: int) -> Iterator[tuple[Batch, StreamState]]:
     """Batches from `state` on, each with the state after it, for ever."""
-    loader: DataLoader[list[Batch]] = DataLoader(
-        dataset,
+    loader: DataLoader[list[Batch] | ValueError] = DataLoader(
+        _Carried(dataset),
         batch_size=None,
         sampler=_From(state.chunk),
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
+        # Its own, so that making a loader does not move torch's random state: a resumed run makes one more.
+        generator=torch.Generator(),
     )
     skip = state.batch
     for k, batches in enumerate(loader, start=state.chunk):
+        if isinstance(batches, ValueError):
+            raise batches
         for b in range(skip, len(batches)):
             after = StreamState(k, b + 1) if b + 1 < len(batches) else StreamState(k + 1, 0)
             yield batches[b], after

@@ -78,7 +78,7 @@ class JoinedWords:
         at = 0
         for e in chosen:
             gap = int(rng.uniform(0, 0.35) * SAMPLE_RATE) if rng.random() < 0.9 else 0
-            wave = load_audio(e.audio[0].path)
+            wave = load_audio(e.audio[0].path, start=e.audio[0].start, duration=e.audio[0].duration)
             pieces += [np.zeros(gap, np.float32), wave]
             start = at + gap
             at = start + len(wave)
@@ -114,12 +114,16 @@ class LongSpeech:
 
     def sample(self, rng: np.random.Generator) -> Sample:
         wanted = rng.uniform(*self.seconds) * SAMPLE_RATE
+        first: Example | None = None
         pieces: list[np.ndarray] = []
         words: list[Word] = []
         texts: list[str] = []
         at = 0
         while True:
             part = self.source.sample(rng)
+            first = first or part.example
+            if part.example.language != first.language:
+                continue
             gap = np.zeros(int(rng.uniform(0.05, 0.6) * SAMPLE_RATE), np.float32)
             if at + len(gap) + len(part.waves[0]) > wanted and pieces:
                 break
@@ -129,8 +133,8 @@ class LongSpeech:
             pieces += [gap, part.waves[0]]
             at += len(gap) + len(part.waves[0])
         task = "asr" if rng.random() < 0.5 else "word_timestamps"
-        update = {"id": "long", "task": task, "text": " ".join(texts), "words": words}
-        example = part.example.model_copy(update=update)
+        update = {"id": "long", "task": task, "text": " ".join(texts), "words": words, "speaker": None}
+        example = first.model_copy(update=update)
         return Sample(example, [np.concatenate(pieces)])
 
 

@@ -109,7 +109,8 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     started, heard = time.monotonic(), 0.0
     predictions: dict[int, Prediction] = {}
-    with (folder / "predictions.jsonl").open("w", encoding="utf-8") as stream:
+    partial = folder / "predictions.jsonl.part"  # an earlier result stays until this one is whole
+    with partial.open("w", encoding="utf-8") as stream:
         for rows in _batches(examples, audio, batch_size):
             batch = _answer(model, [examples[row] for row in rows], [audio[row] for row in rows])
             for row, prediction in zip(rows, batch, strict=True):

@@ -184,7 +184,7 @@ class QwenAudioEncoder(QwenAudioPreTrainedModel):
         """
         x = self.encode(input_features, feature_lengths)
         if x.shape[1] < 2:
-            return self.layer_norm(x[:, :0])
+            return x[:, :0]  # nothing to pool; the gradient of a norm of nothing would be NaN
         pooled = F.avg_pool1d(x.transpose(1, 2), kernel_size=2, stride=2).transpose(1, 2)
         return self.layer_norm(pooled)
 

@@ -107,6 +107,10 @@ def load(
     _load_strict(folder, model, weights, allowed_missing=tied)
     head = {k.removeprefix("ctc_head."): v for k, v in tensors.items() if k.startswith("ctc_head.")}
     _load_strict(folder, module.ctc_head, head, allowed_missing=set())  # type: ignore[arg-type]
+    missing = [k for k in ("rng.masks", "rng.torch") if k not in tensors]
+    missing += [k for k in ("step", "data", "elapsed", "config") if k not in meta]
+    if missing:
+        raise CheckpointError(f"{folder}: the training state lacks {missing[0]}: delete this checkpoint")
     generator.set_state(tensors["rng.masks"])
     torch.set_rng_state(tensors["rng.torch"])
     for name, parameter in module.named_parameters():

@@ -127,7 +127,10 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         key, sep, value = item.partition("=")
         if not sep:
             raise ConfigError(f"override {item!r} must have the form key=value")
-        raw[key.strip()] = yaml.safe_load(value)
+        try:
+            raw[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"override {item!r}: the value cannot be read as YAML") from None
     try:
         raw = _expand_environment(raw)
         sources = raw.get("sources")

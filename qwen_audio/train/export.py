@@ -19,14 +19,16 @@ def export(run: str | os.PathLike[str], target: str | os.PathLike[str], dtype: s
 
     Args:
         run: folder of a training run, or of one checkpoint.
-        target: folder to write; it appears whole or not at all.
+        target: new folder to write; it appears whole or not at all.
         dtype: "float16", "bfloat16" or "float32". Small models fit float16 well, which keeps three more bits.
 
     Raises:
-        ValueError: unknown dtype, or a value too large for float16.
+        ValueError: unknown dtype, a target that exists already, or a value too large for float16.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+    if Path(target).exists():
+        raise ValueError(f"{target} exists already: name a new folder, nothing is overwritten")
     folder = Path(run)
     found = checkpoints(folder) if folder.is_dir() else []
     model, processor = load_checkpoint(found[-1] if found else folder, "cpu", torch.float32)

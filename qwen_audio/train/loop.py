@@ -89,6 +89,7 @@ def train_loop(
         step, state, elapsed = meta["step"], StreamState(**meta["data"]), meta["elapsed"]
     log = Log(output / "log.jsonl", config.log_every)
     folder = done[-1] if done else output
+    skipped = 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, TimeElapsedColumn()) as bar:
         shown = bar.add_task(config.stage, total=1.0, note="")
@@ -117,14 +118,22 @@ def train_loop(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+            if not torch.isfinite(norm):
+                raise FloatingPointError(
+                    f"the gradient norm is {norm.item()} at step {step}: lower learning_rate; "
+                    f"the last checkpoint is {folder}"
+                )
             optimizer.step()
             step += 1
             line = log.add(step, losses, lr, float(norm), batch.seconds, batch.skipped)
             if line:
+                skipped += sum(line["skipped"].values())
                 note = f"step {step} loss {line['loss']:.3f} {line['audio_s_per_s']:.0f} audio s/s"
+                note += f", {skipped} skipped" if skipped else ""
                 bar.update(shown, completed=progress, note=note)
             if step % config.save_every == 0:
                 folder = _save(config, output, step, stage, optimizer, processor, masks, state, began)
+        log.flush(step)
         bar.update(shown, completed=1.0)
     if not folder.name.endswith(f"-{step:06d}"):
         folder = _save(config, output, step, stage, optimizer, processor, masks, state, began)
@@ -148,7 +157,17 @@ def _save(
 
 def _changed(old: dict[str, Any], config: TrainConfig) -> list[str]:
     # What may differ between the parts of one run: where it lives, how long it goes on, how it is watched.
-    free = {"output", "workers", "threads", "save_every", "keep", "log_every", "init_from"}
+    free = {
+        "output",
+        "workers",
+        "threads",
+        "save_every",
+        "keep",
+        "log_every",
+        "init_from",
+        "steps",
+        "max_minutes",
+    }
     new = json.loads(json.dumps(asdict(config)))
     return sorted(k for k in new if k not in free and old.get(k) != new[k])
 
@@ -185,7 +204,12 @@ class Log:
         self.seconds += seconds
         self.steps += 1
         self.skipped.update(skipped)
-        if self.steps < self.every:
+        self.learning_rate = lr
+        return self.flush(step) if self.steps >= self.every else None
+
+    def flush(self, step: int) -> dict[str, Any] | None:
+        """Write the line of the steps since the last one, if there are any."""
+        if not self.steps:
             return None
         tasks = {k: round(s / n, 4) for k, (s, n) in sorted(self.by_task.items()) if n}
         text = [v for k, v in self.by_task.items() if k != "ctc"]
@@ -194,7 +218,7 @@ class Log:
             "step": step,
             "loss": round(sum(s for s, _ in text) / tokens, 4) if tokens else tasks.get("ctc", 0.0),
             "losses": tasks,
-            "learning_rate": lr,
+            "learning_rate": self.learning_rate,
             "gradient_norm": round(self.norm / self.steps, 4),
             "audio_s_per_s": round(self.seconds / (time.monotonic() - self.since), 2),
             "skipped": dict(self.skipped),

@@ -35,7 +35,8 @@ def run(config: TrainConfig) -> Path:
     """Train one stage."""
     logging.disable_progress_bar()  # one bar, the loop's own, is enough
     torch.manual_seed(config.seed)
-    start = _start(config)
+    own = checkpoints(Path(config.output))  # a run that goes on is built as its newest checkpoint is
+    start = own[-1] if own else _start(config)
     if start:
         model, processor = load_checkpoint(start, "cpu", torch.float32)
         model.train()
@@ -56,7 +57,7 @@ def run(config: TrainConfig) -> Path:
         chunk_size=config.chunk_size,
     )
     stage: Stage = WarmStart(model) if config.stage == "warmstart" else Multitask(model, config.ctc_weight)
-    if start:
+    if start and not own:
         load_ctc_head(start, stage.module)
     return train_loop(config, stage, dataset, processor)
 

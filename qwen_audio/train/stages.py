@@ -35,8 +35,6 @@ class Stage(Protocol):
 def ctc_loss(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> Tensor:
     """Mean CTC loss per target byte over the clips that have a transcript.
 
-    Clips too short for their transcript cannot be aligned; CTC gives them an infinite loss, counted as zero.
-
     Args:
         head: maps `(N, S, D)` to `(N, S, CTC_CLASSES)`.
         frames: encoder frames before pooling `(N, S, D)`.
@@ -51,7 +49,6 @@ def ctc_loss(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> 
         encoder_frames(batch.inputs["feature_lengths"])[has],
         batch.ctc_lengths[has],
         reduction="sum",
-        zero_infinity=True,
     )
     return total / batch.ctc_lengths.sum()
 
