@@ -2,7 +2,7 @@
 
 The form is `time (silence | word) time (silence | word) time ... end`: times rise, none lies past the end of the
 recording, silence and words stand between two times, and the text ends after a time. What would break it gets
-no probability; everything else keeps its score, so an answer that was well formed anyway does not change.
+no probability; the rest keeps its order, so an answer that was clearly well formed does not change.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ class TimeGrammar(LogitsProcessor):
                 scores[:] = -torch.inf
                 scores[self.end] = 0.0
             return
+        # What the model gives to closing the word (a time, silence or the end) stays with closing it: if its best
+        # time is not allowed, the nearest likely one is taken, and the word does not go on for want of a time.
+        closing = torch.cat([times, scores[[self.silence, self.end]]]).logsumexp(0)
         tick = next(i for i in reversed(made) if self.first_time <= i <= self.last_time) - self.first_time
         times[: tick + 1] = -torch.inf
         times[limit + 1 :] = -torch.inf
@@ -67,3 +70,4 @@ class TimeGrammar(LogitsProcessor):
         else:
             scores[self.silence] = -torch.inf
             scores[self.end] = -torch.inf
+            times += closing - times.logsumexp(0)

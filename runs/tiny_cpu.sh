@@ -15,11 +15,12 @@ began=$(date +%s)
 qwen-audio train configs/tiny_warmstart_clean.yaml
 qwen-audio train configs/tiny_warmstart.yaml
 qwen-audio train configs/tiny_align.yaml
+kind=_synthetic
 if [ -n "${CORPUS:-}" ]; then
   export CORPUS
-  qwen-audio train configs/tiny_multitask.yaml
-else
-  qwen-audio train configs/tiny_multitask_synthetic.yaml
+  kind=
 fi
-qwen-audio export "$OUT/multitask" "$OUT/model"
+qwen-audio train "configs/tiny_multitask$kind.yaml"
+qwen-audio train "configs/tiny_refine$kind.yaml"
+qwen-audio export "$OUT/refine" "$OUT/model"
 echo "done in $(( ($(date +%s) - began) / 60 )) minutes: $OUT/model"

@@ -44,14 +44,24 @@ def test_random_scores_give_well_formed_times_within_the_recording(seed, seconds
     assert not bounds or bounds[-1] <= seconds + 0.01
 
 
-def test_a_well_formed_answer_keeps_its_scores():
+def test_a_well_formed_answer_stays_as_it_was():
     text = "<|sil|><|0.02|>a<|0.10|>b<|0.20|><|endoftext|>"
     segments = [tags.Segment(piece, special, True) for piece, special in tags.split_tags(text)]
     ids = [START, *TOKENIZER.encode_segments(segments)[0]]
     grammar = TimeGrammar(TOKENIZER, 1, [0.3])
     for i in range(1, len(ids)):
         scores = torch.zeros(1, len(TOKENIZER))
-        assert grammar(torch.tensor([ids[:i]]), scores)[0, ids[i]] == 0.0, i
+        scores[0, ids[i]] = 20.0
+        assert int(grammar(torch.tensor([ids[:i]]), scores)[0].argmax()) == ids[i], i
+
+
+def test_a_word_is_closed_at_the_nearest_time_when_the_wanted_one_has_passed():
+    ids = [START, *LETTERS[:1], START + 20, *LETTERS[:1]]
+    scores = torch.zeros(1, len(TOKENIZER))
+    scores[0, START + 15] = 20.0  # the model wants to close the word, at a time that is over
+    scores[0, START + 21] = 5.0
+    scores[0, LETTERS[0]] = 8.0
+    assert int(TimeGrammar(TOKENIZER, 1, [1.0])(torch.tensor([ids]), scores)[0].argmax()) == START + 21
 
 
 def test_rows_without_times_are_left_alone():

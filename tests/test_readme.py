@@ -34,7 +34,7 @@ def test_commands(tmp_path, block):
 def test_python(tmp_path, code):
     done = run_in_copy(tmp_path, [sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.strip().splitlines()) == code.count("print(")
+    assert len(done.stdout.splitlines()) == code.count("print(")
 
 
 def test_there_is_something_to_run():
