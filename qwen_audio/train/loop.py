@@ -59,7 +59,8 @@ def train_loop(
         The folder of the last checkpoint.
 
     Raises:
-        FloatingPointError: the loss is not finite; the last checkpoint is kept.
+        ConfigError: the newest checkpoint was made with another configuration.
+        FloatingPointError: the loss or the gradient norm is not finite; the last checkpoint is kept.
     """
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
