@@ -106,7 +106,13 @@ def _can_align(target: bytes, mel_frames: int) -> bool:
 
 
 def ctc_target(example: Example) -> bytes | None:
-    """UTF-8 bytes of the normalised transcript, or None if the task has none."""
+    """UTF-8 bytes of the normalised transcript, or None if the task has none.
+
+    The pitch of a note counts as one: an encoder that has only learned to spell would have dropped pitch, which says
+    nothing about words, by the time the notes come. So does an English keyword (others are labelled in translation).
+    """
+    if example.task == "note_pitch" or (example.task == "keyword_spotting" and example.language == "en"):
+        return (example.label or "").encode() or None
     if example.task not in TRANSCRIBED:
         return None
     text = (

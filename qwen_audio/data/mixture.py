@@ -32,14 +32,21 @@ TOKENS_PER_SECOND = 80
 
 
 class Mixture:
-    """Examples drawn from sources by weight, augmented; `sample(i)` depends on the seed and i alone."""
+    """Examples drawn from sources by weight, augmented; `sample(i)` depends on the seed and i alone.
+
+    Args:
+        sources: sources and their weights.
+        seed: seed of everything drawn.
+        augment: what distorts a wave; None leaves all as they are.
+        augment_share: how often an example is distorted: one number, or one for each source.
+    """
 
     def __init__(
         self,
         sources: Sequence[tuple[Source, float]],
         seed: int,
         augment: Augment | None = None,
-        augment_share: float = 1.0,
+        augment_share: float | Sequence[float] = 1.0,
     ) -> None:
         self.sources = [s for s, _ in sources]
         p = np.array([w for _, w in sources], dtype=float)
@@ -48,13 +55,16 @@ class Mixture:
         self.p = p / p.sum()
         self.seed = seed
         self.augment = augment
-        self.augment_share = augment_share
+        self.shares = (
+            [augment_share] * len(sources) if isinstance(augment_share, (int, float)) else list(augment_share)
+        )
 
     def sample(self, index: int) -> tuple[Sample, np.random.Generator]:
         """Example number `index` and the generator to go on with (rendering choices)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index,)))
-        sample = self.sources[rng.choice(len(self.sources), p=self.p)].sample(rng)
-        if self.augment is None or rng.random() >= self.augment_share:
+        chosen = rng.choice(len(self.sources), p=self.p)
+        sample = self.sources[chosen].sample(rng)
+        if self.augment is None or rng.random() >= self.shares[chosen]:
             return sample, rng
         example, waves = sample.example, []
         augment = self.augment

@@ -150,6 +150,7 @@ class SourceConfig:
         only: for "manifest" and "joined", keep rows of this source only.
         weights: for "manifest", factors by "source/task", "source" or "task".
         options: keyword arguments of the synthetic generator.
+        augment_share: how often its examples are distorted; null: as often as the run says.
     """
 
     kind: str
@@ -158,6 +159,7 @@ class SourceConfig:
     only: str | None = None
     weights: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    augment_share: float | None = None
 
     def build(self) -> Source:
         """The source itself.

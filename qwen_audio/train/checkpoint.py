@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def save(
     output: Path,
     step: int,
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     processor: QwenAudioProcessor,
     generator: torch.Generator,
     meta: Mapping[str, Any],
@@ -70,8 +70,9 @@ def save(
     tensors["rng.masks"] = generator.get_state()
     tensors["rng.torch"] = torch.get_rng_state()
     for name, parameter in module.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
     save_file({k: v.contiguous() for k, v in tensors.items()}, temporary / "trainer.safetensors")
     (temporary / "trainer.json").write_text(json.dumps({**meta, "step": step}, indent=1))
     _replace(temporary, folder)
@@ -87,7 +88,7 @@ def checkpoints(output: Path) -> list[Path]:
 
 
 def load(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    folder: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], generator: torch.Generator
 ) -> dict[str, Any]:
     """Restore what `save` wrote into a module of the same shape; returns the meta facts.
 
@@ -113,14 +114,16 @@ def load(
         raise CheckpointError(f"{folder}: the training state lacks {missing[0]}: delete this checkpoint")
     generator.set_state(tensors["rng.masks"])
     torch.set_rng_state(tensors["rng.torch"])
-    for name, parameter in module.named_parameters():
-        state = {
-            key: tensors[f"optimizer.{key}.{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimizer.{key}.{name}" in tensors
-        }
-        if state:
-            optimizer.state[parameter] = state
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    for optimizer in optimizers:
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            state = {
+                key: tensors[name]
+                for key in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+                if (name := f"optimizer.{key}.{names[parameter]}") in tensors
+            }
+            if state:
+                optimizer.state[parameter] = state
     return meta
 
 

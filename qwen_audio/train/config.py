@@ -16,6 +16,7 @@ from qwen_audio.data.sources import SourceConfig
 from qwen_audio.model.presets import PRESETS
 
 STAGES = ("warmstart", "multitask")
+OPTIMIZERS = ("adamw", "muon")
 
 
 class ConfigError(ValueError):
@@ -41,8 +42,9 @@ class TrainConfig:
         max_seconds: longest example; longer ones are skipped and counted.
         chunk_size: examples sorted by length together.
         workers: data processes.
-        learning_rate, final_learning_rate, warmup_steps, weight_decay, beta2, clip_norm: AdamW with linear
-            warm-up and cosine decay, gradients clipped to a norm.
+        optimizer: "adamw", or "muon" for the matrices of hidden layers (and AdamW for the rest).
+        learning_rate, final_learning_rate, warmup_steps, weight_decay, beta2, clip_norm: linear warm-up and cosine
+            decay, gradients clipped to a norm; `beta2` is AdamW's.
         ctc_weight: share of the CTC loss on the encoder in stage "multitask"; 0 leaves it out.
         question_share: how often a labelled example is asked as a free question instead of by tags.
         augment_share: how often an example's wave is distorted (speed, noise, rooms, band limits ...).
@@ -66,6 +68,7 @@ class TrainConfig:
     max_seconds: float = 15.0
     chunk_size: int = 256
     workers: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
     warmup_steps: int = 200
@@ -88,6 +91,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _one_of("stage", self.stage, STAGES)
         _one_of("preset", self.preset, PRESETS)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("bf16", self.bf16, ("auto", "on", "off"))
         for key in ("steps", "batch_seconds", "max_seconds", "chunk_size", "learning_rate", "clip_norm",
                     "save_every", "keep", "log_every"):  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,39 @@ def use_bf16(setting: str) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def make_optimizer(config: TrainConfig, module: torch.nn.Module) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors and embeddings do not."""
+def make_optimizers(config: TrainConfig, module: torch.nn.Module) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters; or Muon for the matrices of hidden layers and AdamW for the rest.
+
+    Matrices decay, vectors and embeddings do not. Muon's step has the root mean square of AdamW's (`match_rms_adamw`,
+    Liu et al. 2025, arXiv 2502.16982, section 2.2), so one learning rate serves both. Three Newton-Schulz steps
+    trained as fast as the usual five, step for step.
+    """
+    hidden: list[torch.nn.Parameter] = []
     decay: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
     for name, p in module.named_parameters():
-        (decay if p.ndim >= 2 and "embed" not in name else plain).append(p)
-    return torch.optim.AdamW(
+        if p.ndim < 2 or "embed" in name:
+            plain.append(p)
+        elif config.optimizer == "muon" and p.ndim == 2 and "head" not in name:
+            hidden.append(p)
+        else:
+            decay.append(p)
+    adamw = torch.optim.AdamW(
         [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         fused=True,
     )
+    if not hidden:
+        return [adamw]
+    muon = torch.optim.Muon(
+        hidden,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+        ns_steps=3,
+    )
+    return [adamw, muon]
 
 
 def train_loop(
@@ -69,7 +91,7 @@ def train_loop(
     module = stage.module.train()
     # On a CPU, plain attention in bfloat16 trains a quarter faster at these lengths than the fused kernels.
     module.model.set_attn_implementation("eager")
-    optimizer = make_optimizer(config, module)
+    optimizers = make_optimizers(config, module)
     masks = torch.Generator().manual_seed(config.seed)
     specaugment = SpecAugment(
         time_masks=config.time_masks,
@@ -80,7 +102,7 @@ def train_loop(
     step, state, elapsed = 0, StreamState(), 0.0
     done = checkpoint.checkpoints(output)
     if done:
-        meta = checkpoint.load(done[-1], module, optimizer, masks)
+        meta = checkpoint.load(done[-1], module, optimizers, masks)
         changed = _changed(meta["config"], config)
         if changed:
             raise ConfigError(
@@ -105,8 +127,9 @@ def train_loop(
                 break
             batch, state = next(batches)
             lr = learning_rate(config, step, progress)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
             if "input_features" in batch.inputs:
                 features, lengths = batch.inputs["input_features"], batch.inputs["feature_lengths"]
                 batch.inputs["input_features"] = specaugment(features, lengths, masks)
@@ -116,7 +139,7 @@ def train_loop(
                 raise FloatingPointError(
                     f"the loss is {loss.item()} at step {step}: lower learning_rate; the last checkpoint is {folder}"
                 )
-            optimizer.zero_grad(set_to_none=True)
+            module.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
             if not torch.isfinite(norm):
@@ -124,7 +147,8 @@ def train_loop(
                     f"the gradient norm is {norm.item()} at step {step}: lower learning_rate; "
                     f"the last checkpoint is {folder}"
                 )
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             step += 1
             line = log.add(step, losses, lr, float(norm), batch.seconds, batch.skipped)
             if line:
@@ -133,11 +157,11 @@ def train_loop(
                 note += f", {skipped} skipped" if skipped else ""
                 bar.update(shown, completed=progress, note=note)
             if step % config.save_every == 0:
-                folder = _save(config, output, step, stage, optimizer, processor, masks, state, began)
+                folder = _save(config, output, step, stage, optimizers, processor, masks, state, began)
         log.flush(step)
         bar.update(shown, completed=1.0)
     if not folder.name.endswith(f"-{step:06d}"):
-        folder = _save(config, output, step, stage, optimizer, processor, masks, state, began)
+        folder = _save(config, output, step, stage, optimizers, processor, masks, state, began)
     return folder
 
 
@@ -146,14 +170,14 @@ def _save(
     output: Path,
     step: int,
     stage: Stage,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     processor: QwenAudioProcessor,
     masks: torch.Generator,
     state: StreamState,
     began: float,
 ) -> Path:
     meta = {"data": asdict(state), "elapsed": time.monotonic() - began, "config": asdict(config)}
-    return checkpoint.save(output, step, stage.module, optimizer, processor, masks, meta, config.keep)
+    return checkpoint.save(output, step, stage.module, optimizers, processor, masks, meta, config.keep)
 
 
 def _changed(old: dict[str, Any], config: TrainConfig) -> list[str]:

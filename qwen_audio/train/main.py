@@ -47,7 +47,9 @@ def run(config: TrainConfig) -> Path:
         [(s.build(), s.weight) for s in config.sources],
         seed=config.seed,
         augment=Augment(),
-        augment_share=config.augment_share,
+        augment_share=[
+            config.augment_share if s.augment_share is None else s.augment_share for s in config.sources
+        ],
     )
     dataset = ChunkDataset(
         mixture,
