@@ -99,13 +99,14 @@ def load_audio(source: AudioSource, *, start: float = 0.0, duration: float | Non
 
 
 def log_mel(wave: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Log-mel features (80, n // 160) float32 of a 16 kHz waveform (n,) of 1 to 480,000 samples.
+    """Log-mel features (80, T) float32 of a 16 kHz waveform (n,) of 1 to 480,000 samples; T is n // 160, made even.
 
     Periodic Hann window of 400, hop 160, centred frames, power spectrum, 80 Slaney mel bands, log10 of at
     least 1e-10, floor at maximum - 8, (x + 4) / 4: equal to what Whisper computes on the waveform padded with
     zeros to 30 s, on the frames the waveform covers. Nothing is padded to 30 s here. Two details keep that
     exact: the left edge is a reflection (of zeros, where a clip is shorter than the window), and the maximum
-    includes the one or two frames after the last that still overlap samples. Uses the tensor's device.
+    includes the one or two frames after the last that still overlap samples. An odd number of frames gets one
+    more: the encoder reads two at a time, and the published code shows it both. Uses the tensor's device.
 
     Raises AudioError for another shape, integers, no sample, more than 30 s, or values that are not finite.
     """
@@ -130,7 +131,7 @@ def log_mel(wave: np.ndarray | torch.Tensor) -> torch.Tensor:
         loudest = mel.max()
         if not torch.isfinite(loudest):
             raise AudioError("log_mel met NaN, infinite or absurdly large samples: load the recording again.")
-        mel = mel[:, : mel_frames(len(wave))]
+        mel = mel[:, : 2 * encoder_frames(mel_frames(len(wave)))]
         return torch.maximum(mel, loudest - 8.0).add_(4.0).div_(4.0)
 
 

@@ -8,13 +8,17 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProces
 
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
-from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig, QwenAudioTextConfig
 from .modeling_qwen_audio import QwenAudioEncoder, QwenAudioForConditionalGeneration
+from .modeling_text import QwenAudioTextForCausalLM, QwenAudioTextModel
 from .processing_qwen_audio import QwenAudioProcessor
 
 AutoConfig.register("qwen_audio_encoder", QwenAudioEncoderConfig, exist_ok=True)
 AutoConfig.register("qwen_audio", QwenAudioConfig, exist_ok=True)
+AutoConfig.register("qwen_audio_text", QwenAudioTextConfig, exist_ok=True)
 AutoModel.register(QwenAudioEncoderConfig, QwenAudioEncoder, exist_ok=True)
+AutoModel.register(QwenAudioTextConfig, QwenAudioTextModel, exist_ok=True)
+AutoModelForCausalLM.register(QwenAudioTextConfig, QwenAudioTextForCausalLM, exist_ok=True)
 AutoModelForCausalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
 AutoTokenizer.register(QwenAudioConfig, QwenAudioTokenizer, exist_ok=True)
 AutoProcessor.register(QwenAudioConfig, QwenAudioProcessor, exist_ok=True)
@@ -25,4 +29,7 @@ __all__ = [
     "QwenAudioEncoderConfig",
     "QwenAudioForConditionalGeneration",
     "QwenAudioProcessor",
+    "QwenAudioTextConfig",
+    "QwenAudioTextForCausalLM",
+    "QwenAudioTextModel",
 ]

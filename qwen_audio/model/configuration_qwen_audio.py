@@ -1,7 +1,7 @@
 """Configuration of Qwen-Audio: an audio encoder, a causal language model, and the ids that join them."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, Qwen2Config
 from transformers.configuration_utils import SubConfigSpec
 
 
@@ -65,3 +65,24 @@ class QwenAudioConfig(PreTrainedConfig):
     audio_end_token_id: int = 155164
     audio_pad_token_id: int = 151851
     tie_word_embeddings: bool = False
+
+
+@strict
+class QwenAudioTextConfig(Qwen2Config):
+    """The language model of the published system: Qwen-7B. Defaults are its own.
+
+    Attributes:
+        seq_length: tokens up to which plain rotary attention is used.
+        use_dynamic_ntk: whether prompts longer than that get a larger rotary base.
+        use_logn_attn: whether queries past that are scaled by the logarithm of their position.
+    """
+
+    model_type = "qwen_audio_text"
+
+    vocab_size: int = 155_947
+    intermediate_size: int = 11_008
+    max_position_embeddings: int = 8192
+    rms_norm_eps: float = 1e-5
+    seq_length: int = 2048
+    use_dynamic_ntk: bool = True
+    use_logn_attn: bool = True

@@ -21,6 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
 from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+from .modeling_text import begin_prompt, positions_of
 
 IGNORE_INDEX = -100
 
@@ -288,6 +289,7 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         past_key_values: Cache | None = None,
+        position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> QwenAudioCausalLMOutput:
@@ -301,6 +303,7 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
             labels: `(B, L)`; -100 where there is none. Logits are then computed at labelled positions only.
             inputs_embeds: `(B, L, H)` instead of `input_ids`.
             past_key_values: key-value cache of the tokens before.
+            position_ids: `(B, L)`; counted from a two-dimensional mask if there is one, padding left out.
             logits_to_keep: with no labels, how many last positions get logits (0: all).
         """
         if inputs_embeds is None:
@@ -311,9 +314,12 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
             raise ValueError(
                 "input_features need input_ids: with inputs_embeds the audio is already embedded"
             )
+        if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
+            position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
+            position_ids=position_ids,
             past_key_values=past_key_values,
             **kwargs,
         )
@@ -336,6 +342,8 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Audio goes in with the prompt only: later steps find it in the cache."""
+        if kwargs.get("is_first_iteration", False):
+            begin_prompt(kwargs.get("past_key_values"))
         features = {k: kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
         inputs = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
         if kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True):

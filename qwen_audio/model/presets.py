@@ -2,7 +2,7 @@
 
 from transformers import Qwen2Config
 
-from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig, QwenAudioTextConfig
 from .modeling_qwen_audio import QwenAudioForConditionalGeneration
 
 # (encoder width, layers, heads), (LM width, layers, heads, MLP width), embeddings tied?
@@ -40,6 +40,8 @@ def config(
     if preset not in _SIZES:
         raise ValueError(f"no preset named {preset!r}; there are {', '.join(PRESETS)}")
     (d, layers, heads), (width, lm_layers, lm_heads, mlp), tied = _SIZES[preset]
+    # Only the published size has prompts beyond 2,048 tokens, where its language model has rules of its own.
+    text_class = QwenAudioTextConfig if preset == "qwen-audio-7b" else Qwen2Config
     return QwenAudioConfig(
         audio_config=QwenAudioEncoderConfig(
             d_model=d,
@@ -48,7 +50,7 @@ def config(
             encoder_ffn_dim=4 * d,
             initializer_range=_initial_deviation(d),
         ),
-        text_config=Qwen2Config(
+        text_config=text_class(
             vocab_size=vocab_size,
             hidden_size=width,
             num_hidden_layers=lm_layers,
@@ -57,7 +59,6 @@ def config(
             intermediate_size=mlp,
             rms_norm_eps=1e-5,
             initializer_range=_initial_deviation(width),
-            # Published: 8,192 positions, 2,048 of them before the long-context rules begin.
             max_position_embeddings=8192,
             tie_word_embeddings=tied,
             eos_token_id=eos_token_id,
