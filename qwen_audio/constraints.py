@@ -1,8 +1,9 @@
-"""Keeps a transcript with word times well formed while it is generated.
+"""Rules of form for an answer while it is generated: word times that are well formed, and closed sets of answers.
 
-The form is `time (silence | word) time (silence | word) time ... end`: times rise, none lies past the end of the
-recording, silence and words stand between two times, and the text ends after a time. What would break it gets
-no probability; the rest keeps its order, so an answer that was clearly well formed does not change.
+The form of a transcript with word times is `time (silence | word) time (silence | word) time ... end`: times rise,
+none lies past the end of the recording, silence and words stand between two times, and the text ends after a time.
+What would break it gets no probability; the rest keeps its order, so an answer that was clearly well formed does
+not change.
 """
 
 from __future__ import annotations
@@ -71,3 +72,67 @@ class TimeGrammar(LogitsProcessor):
             scores[self.silence] = -torch.inf
             scores[self.end] = -torch.inf
             times += closing - times.logsumexp(0)
+
+
+class ChoiceTrie:
+    """A closed set of answers as a tree of tokens; the end token follows each answer, so that an answer that is
+    the beginning of another one can be given too.
+
+    Raises:
+        ValueError: no answer, an empty one, or two that are the same in tokens.
+    """
+
+    def __init__(self, tokenizer: QwenAudioTokenizer, answers: Sequence[str]) -> None:
+        self.end = int(tokenizer.eos_token_id)
+        self._root: dict[int, dict] = {}
+        self._answers: dict[tuple[int, ...], str] = {}
+        for answer in answers:
+            ids = tuple(tokenizer.encode_plain(answer))
+            if not answer.strip() or ids in self._answers:
+                fault = "empty" if not answer.strip() else "there twice"
+                raise ValueError(f"the answer {answer!r} is {fault}: give different answers to choose from")
+            self._answers[ids] = answer
+            node = self._root
+            for token_id in (*ids, self.end):
+                node = node.setdefault(token_id, {})
+        if isinstance(answers, str) or not self._answers:
+            raise ValueError(f"choices must be a list of answers, not {answers!r}")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest answer with its end."""
+        return max(map(len, self._answers)) + 1
+
+    def following(self, made: Sequence[int]) -> list[int]:
+        """Ids that may follow the tokens `made`; none after the end of an answer."""
+        node = self._root
+        for token_id in made:
+            node = node.get(token_id, {})
+        return list(node)
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """The answer of these tokens, its end left out, as it was given."""
+        return self._answers[tuple(ids)]
+
+
+class ChoicesOnly(LogitsProcessor):
+    """Keeps rows to their closed sets: minus infinity at every token that leads to no answer.
+
+    Args:
+        tries: for each row its answers, or None for a row that is left alone.
+        prompt_width: positions of the prompt.
+    """
+
+    def __init__(self, tries: Sequence[ChoiceTrie | None], prompt_width: int) -> None:
+        self.tries, self.prompt_width = list(tries), prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores `(B, V)` after the tokens `input_ids` `(B, L)`."""
+        scores = scores.clone()
+        for row, trie in enumerate(self.tries):
+            following = trie.following(input_ids[row, self.prompt_width :].tolist()) if trie else []
+            if following:  # a row that has ended is padded, whatever its scores
+                kept = scores[row, following]
+                scores[row] = -torch.inf
+                scores[row, following] = kept
+        return scores

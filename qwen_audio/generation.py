@@ -1,14 +1,16 @@
-"""Greedy decoding of a batch, and what keeps it sane.
+"""Answers of a batch of prompts, and what keeps them sane.
 
-Four rules hold for every answer, in any batch:
+Five rules hold for every answer, in any batch:
 
 - Only ids that can occur in an answer are produced: plain text, the end of text, and the special tokens that
   the prompt's task writes (time tags after `<|timestamps|>`, note tags after `<|note_analysis|>` ...). All
   other special tokens and the rows beyond the vocabulary were never a training target there; their logits
   mean nothing.
 - A row ends at its own length limit, whatever limit its neighbours have.
-- Word times rise, stay within the recording and surround every word (see constraints.py).
-- A row ends when its last 64 tokens are one block repeated; one copy of the block is kept.
+- Word times rise, stay within the recording and surround every word; a closed set of answers is kept to
+  (constraints.py).
+- A row ends when its last 64 tokens are one block repeated; one copy of the block is kept (stopping.py).
+- What is drawn at random is drawn for each row by itself (sampling.py).
 
 Rows are padded on the left and never see the padding, so a row's answer does not depend on its batch.
 """
@@ -16,57 +18,35 @@ Rows are padded on the left and never see the padding, so a row's answer does no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
 
 from qwen_audio import tags
+from qwen_audio.allowed import allowed_ids
 from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.constraints import TimeGrammar
+from qwen_audio.constraints import ChoicesOnly, ChoiceTrie, TimeGrammar
+from qwen_audio.dialogue_cache import Kept, continue_dialogue
+from qwen_audio.sampling import BASE, CHAT, Sampling, rules_of
+from qwen_audio.scoring import inputs_of, predict_languages, score_answers
+from qwen_audio.stopping import loop_length
+from qwen_audio.streaming import OnText
 from qwen_audio.tags import Segment
+from qwen_audio.token_loop import Generation, Run, run
 
-# A block of 1 to 32 tokens that fills the last 64 is a loop, not language: ten "zero " in bytes are 50.
-LOOP_TOKENS = 64
-LOOP_LONGEST_BLOCK = 32
-
-_TIMES = (*(tags.time_tag(t / tags.TICKS_PER_SECOND) for t in range(tags.MAX_TICK + 1)), tags.SILENCE)
-_ENTITY = (
-    tags.START_OF_ENTITY_VALUE,
-    tags.END_OF_ENTITY_VALUE,
-    tags.START_OF_ENTITY_TYPE,
-    tags.END_OF_ENTITY_TYPE,
-)
-_MIDI = (
-    *(tags.pitch_tag(n) for n in range(tags.MIDI_VALUES)),
-    *(tags.velocity_tag(n) for n in range(tags.MIDI_VALUES)),
-)
-# Tag in the prompt -> special tokens that its answers may hold.
-ANSWER_TAGS: dict[str, tuple[str, ...]] = {
-    tags.TIMESTAMPS: (*_TIMES, tags.DELIMITER),
-    tags.QUESTION: _TIMES,  # an answer may say when
-    tags.AUDIO_GROUNDING: (tags.START_OF_WORD, tags.END_OF_WORD, tags.DELIMITER),
-    tags.NOTE_ANALYSIS: (tags.PITCH, tags.VELOCITY, tags.SONIC, tags.INSTRUMENT, *_MIDI),
-    tags.NAMED_ENTITY_RECOGNITION: _ENTITY,
-    tags.SPEECH_UNDERSTANDING: (*_ENTITY, tags.SCENARIO, tags.ACTION, tags.ENTITIES),
-}
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Generated text with its special tokens, less the end token, and why it ended: end, length or loop."""
-
-    text: str
-    ended_by: str
+__all__ = [
+    "BASE",
+    "CHAT",
+    "Generation",
+    "Kept",
+    "Sampling",
+    "continue_dialogue",
+    "generate",
+    "loop_length",
+    "predict_languages",
+    "score_answers",
+]
 
 
 def generate(
@@ -75,66 +55,66 @@ def generate(
     waves: Sequence[list[np.ndarray]],
     prompts: Sequence[list[Segment]],
     max_new_tokens: int | Sequence[int],
+    *,
+    sampling: Sampling | Sequence[Sampling | None] | None = None,
+    choices: Sequence[Sequence[str] | None] | None = None,
+    stream: OnText | None = None,
+    loop_guard: bool | Sequence[bool] = True,
+    cache_implementation: str | None = None,
 ) -> list[Generation]:
     """Answers of one batch.
 
     Args:
         waves: for each row its recordings, (n,) float32 at 16 kHz, at most 30 s each.
         prompts: for each row the segments after its audio spans.
-        max_new_tokens: one limit, or one for each row.
+        max_new_tokens: one limit, or one for each row. A row with choices ends with its choice instead.
+        sampling: how tokens are drawn, for all rows or for each; None takes the most probable one.
+        choices: for each row the answers it may give, or None for any answer. Token by token the best way on
+            towards one of them is taken, which need not lead to the best one: `score_answers` compares whole answers.
+        stream: called with a row's number and its new text, whole characters only. Joined, a row's pieces are its
+            answer; only an answer that repeated itself is shorter than what was streamed.
+        loop_guard: whether an answer that repeats itself is ended, for all rows or for each.
+        cache_implementation: "dynamic", "static" and so on, see docs/generation.md; None is transformers' default.
     """
-    if len(waves) != len(prompts):
-        raise ValueError(f"{len(waves)} rows of audio but {len(prompts)} prompts: give one for each row")
-    limits = [max_new_tokens] * len(waves) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-    if len(limits) != len(waves) or min(limits, default=1) < 1:
+    rows = len(waves)
+    if rows != len(prompts):
+        raise ValueError(f"{rows} rows of audio but {len(prompts)} prompts: give one for each row")
+    limits = [max_new_tokens] * rows if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    if len(limits) != rows or min(limits, default=1) < 1:
+        raise ValueError(f"max_new_tokens must be one positive number, or one for each of the {rows} rows")
+    guarded = [loop_guard] * rows if isinstance(loop_guard, bool) else list(loop_guard)
+    if len(guarded) != rows:
         raise ValueError(
-            f"max_new_tokens must be one positive number, or one for each of the {len(waves)} rows"
+            f"loop_guard has {len(guarded)} entries for {rows} rows: give one, or one for each row"
         )
-    if not waves:
-        return []
+    rules = rules_of(sampling, rows)
     tokenizer = processor.tokenizer
-    inputs = _inputs(model, processor, waves, prompts)
+    tries = [None if row is None else ChoiceTrie(tokenizer, row) for row in choices or [None] * rows]
+    if len(tries) != rows:
+        raise ValueError(f"choices has {len(tries)} entries for {rows} rows: give one for each row")
+    if not rows:
+        return []
+    inputs = inputs_of(model, processor, waves, prompts)
     width = inputs["input_ids"].shape[1]
-    stops = _RowStops(width, limits, tokenizer.eos_token_id)
-    allowed = _allowed_ids(tokenizer, prompts, model.config.text_config.vocab_size).to(model.device)
-    settings = GenerationConfig(
-        max_new_tokens=max(limits),
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
+    timed = _timed_seconds(waves, prompts)
+    for row, trie in enumerate(tries):
+        if trie is not None:  # it ends by itself
+            limits[row], guarded[row], timed[row] = trie.longest, False, None
+    how = Run(
+        limits=limits,
+        allowed=allowed_ids(tokenizer, prompts, model.config.text_config.vocab_size),
+        sampling=rules,
+        guarded=guarded,
+        rules=[TimeGrammar(tokenizer, width, timed), ChoicesOnly(tries, width)],
+        stream=stream,
+        cache_implementation=cache_implementation,
     )
-    with torch.inference_mode():
-        ids = model.generate(
-            **inputs,
-            generation_config=settings,
-            logits_processor=LogitsProcessorList(
-                [_AllowedOnly(allowed), TimeGrammar(tokenizer, width, _timed_seconds(waves, prompts))]
-            ),
-            stopping_criteria=StoppingCriteriaList([stops]),
-        )
+    made = run(model, tokenizer, inputs, how)
+    # An answer is given as the caller wrote it: in tokens it is in Unicode's composed form.
     return [
-        _finish(tokenizer, row, limit, loop)
-        for row, limit, loop in zip(ids[:, width:].tolist(), limits, stops.loop_at, strict=True)
+        one if trie is None else replace(one, text=trie.answer(one.ids))
+        for one, trie in zip(made, tries, strict=True)
     ]
-
-
-def _inputs(
-    model: Any, processor: Any, waves: Sequence[list[np.ndarray]], rows: Sequence[list[Segment]]
-) -> dict[str, Tensor]:
-    batch = processor(list(waves), list(rows), padding_side="left").to(model.device)
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
-
-
-def _finish(tokenizer: Any, ids: list[int], limit: int, loop_at: int | None) -> Generation:
-    ids = ids[:limit]
-    if loop_at is not None:
-        ids, ended_by = ids[:loop_at], "loop"
-    elif tokenizer.eos_token_id in ids:
-        ids, ended_by = ids[: ids.index(tokenizer.eos_token_id)], "end"
-    else:
-        ended_by = "length"
-    return Generation(tokenizer.decode(ids, skip_special_tokens=False).strip(), ended_by)
 
 
 def _timed_seconds(waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]) -> list[float | None]:
@@ -145,88 +125,3 @@ def _timed_seconds(waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Seg
         timed = tags.TRANSCRIBE in tagged and tagged.endswith(tags.TIMESTAMPS + tags.time_tag(0.0))
         seconds.append(sum(len(wave) for wave in row) / SAMPLE_RATE if timed else None)
     return seconds
-
-
-def _allowed_ids(tokenizer: Any, prompts: Sequence[list[Segment]], vocabulary: int) -> Tensor:
-    """(B, vocabulary) bool: the ids that each row may produce."""
-    first_special = tokenizer.special_id(tags.SPECIAL_TOKENS[0])
-    allowed = torch.zeros(len(prompts), vocabulary, dtype=torch.bool)
-    allowed[:, :first_special] = True
-    allowed[:, tokenizer.eos_token_id] = True
-    for row, prompt in enumerate(prompts):
-        tagged = "".join(segment.text for segment in prompt if segment.special)
-        for tag, answers in ANSWER_TAGS.items():
-            if tag in tagged:
-                allowed[row, [tokenizer.special_id(name) for name in answers]] = True
-    return allowed
-
-
-class _AllowedOnly(LogitsProcessor):
-    def __init__(self, allowed: Tensor) -> None:
-        self.allowed = allowed
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return scores.masked_fill(~self.allowed, float("-inf"))
-
-
-class _RowStops(StoppingCriteria):
-    """Ends each row at its own limit, or when it loops; `loop_at[row]` is how many tokens to keep then."""
-
-    def __init__(self, prompt_width: int, limits: list[int], end: int) -> None:
-        self.prompt_width, self.limits, self.end = prompt_width, limits, end
-        self.loop_at: list[int | None] = [None] * len(limits)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        made = input_ids.shape[1] - self.prompt_width
-        stopped = torch.tensor([made >= limit for limit in self.limits], device=input_ids.device)
-        if made >= LOOP_TOKENS:
-            for row, tail in enumerate(input_ids[:, -LOOP_TOKENS:].tolist()):
-                if self.loop_at[row] is None and made <= self.limits[row] and self.end not in tail:
-                    block = loop_length(tail)
-                    if block:
-                        self.loop_at[row] = made - LOOP_TOKENS + block
-                stopped[row] |= self.loop_at[row] is not None
-        return stopped
-
-
-def loop_length(tail: list[int]) -> int:
-    """Length of the shortest block (up to 32) that makes up the whole tail by repetition; 0 if none does."""
-    for block in range(1, min(LOOP_LONGEST_BLOCK, len(tail) // 2) + 1):
-        if tail[block:] == tail[:-block]:
-            return block
-    return 0
-
-
-def predict_languages(
-    model: Any, processor: Any, waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]
-) -> list[str]:
-    """Most probable language code of each row after prompts that end before the audio-language tag.
-
-    "unknown" is one of the nine candidates.
-    """
-    codes = (*tags.LANGUAGES, "unknown")
-    ids = [processor.tokenizer.special_id(tags.language_tag(code)) for code in codes]
-    inputs = _inputs(model, processor, waves, prompts)
-    with torch.inference_mode():
-        logits = model(**inputs, logits_to_keep=1).logits[:, -1]
-    return [codes[best] for best in logits[:, ids].argmax(dim=1).tolist()]
-
-
-def score_answers(
-    model: Any, processor: Any, waves: list[np.ndarray], prompt: list[Segment], answers: Sequence[str]
-) -> list[float]:
-    """Log-probability of each answer with its end token after the prompt, all in one pass.
-
-    The whole sequence counts, so an answer that is the beginning of another one is not favoured.
-    """
-    endings = [[Segment(answer, False, True), Segment(tags.END_OF_TEXT, True, True)] for answer in answers]
-    lengths = [len(processor.tokenizer.encode_segments(ending)[0]) for ending in endings]
-    rows = [[*prompt, *ending] for ending in endings]
-    inputs = _inputs(model, processor, [waves] * len(rows), rows)
-    longest = max(lengths)
-    with torch.inference_mode():
-        logits = model(**inputs, logits_to_keep=longest + 1).logits[:, :-1].float()
-    # Padding is on the left, so every answer ends at the last position: (R, longest) log-probabilities.
-    targets = inputs["input_ids"][:, -longest:]
-    chosen = logits.log_softmax(-1).gather(2, targets[..., None])[..., 0]
-    return [float(chosen[row, longest - length :].sum()) for row, length in enumerate(lengths)]

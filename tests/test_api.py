@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 import qwen_audio
 from qwen_audio import tags, tasks
+from qwen_audio.allowed import allowed_ids
 from qwen_audio.api import Request
 from qwen_audio.audio import AudioError
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.generation import _allowed_ids as allowed_ids
 from qwen_audio.generation import generate, loop_length, score_answers
 from qwen_audio.loading import CheckpointError
 from qwen_audio.tags import Segment

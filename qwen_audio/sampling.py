@@ -1,0 +1,98 @@
+"""Drawing the next token at random, so that a row's draws depend on its own scores and seed alone.
+
+transformers draws for a whole batch from one global generator, and then an answer changes with its neighbours.
+Here every row has a generator of its own. A token is drawn by the Gumbel-max rule: of the log-probabilities divided by
+exponential noise, the largest is a fair draw. Noise belongs to a token's id, not to its rank, so scores that
+differ in the last bit (as they do between one batch and another) give the same draw, save for exact ties.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw tokens: scores are divided by `temperature`, cut to the `top_k` best (0: all), then to the
+    smallest set of best tokens that holds a share of at least `top_p`.
+
+    seed: the same prompt with the same seed gives the same answer, alone and in any batch; None draws anew.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(
+                f"temperature is {self.temperature}: give a positive number, or sampling=None for greedy answers"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}: give a share above 0, up to 1")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}: give a number of tokens, or 0 for all")
+
+
+# The defaults of the published generation configurations.
+CHAT = Sampling(top_p=0.5)
+BASE = Sampling(top_p=0.8)
+
+
+class Sampler(LogitsProcessor):
+    """Adds to scores `(B, V)` the noise that makes their largest a draw; comes last, before an argmax.
+
+    Args:
+        rows: for each row how it is drawn; None leaves the row as it is (greedy).
+        device: where the scores are. Draws of one seed differ between a CPU and a GPU.
+    """
+
+    def __init__(self, rows: Sequence[Sampling | None], device: torch.device) -> None:
+        self.rows = list(rows)
+        self.generators = []
+        for rule in self.rows:
+            generator = torch.Generator(device)
+            if rule is not None and rule.seed is not None:
+                generator.manual_seed(rule.seed)
+            else:
+                generator.seed()
+            self.generators.append(generator)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.clone()
+        for row, (rule, generator) in enumerate(zip(self.rows, self.generators, strict=True)):
+            if rule is not None:
+                kept = keep(scores[row] / rule.temperature, rule)
+                noise = torch.empty_like(kept).exponential_(generator=generator)
+                scores[row] = kept - noise.clamp_min(torch.finfo(kept.dtype).tiny).log()
+        return scores
+
+
+def keep(scores: Tensor, rule: Sampling) -> Tensor:
+    """Scores `(V,)` with minus infinity at what `top_k` and `top_p` leave out; the best token always stays."""
+    if 0 < rule.top_k < len(scores):
+        scores = scores.masked_fill(scores < scores.topk(rule.top_k).values[-1], -torch.inf)
+    if rule.top_p < 1:
+        ordered, ids = scores.sort(descending=True, stable=True)
+        shares = ordered.softmax(0)
+        before = shares.cumsum(0) - shares
+        scores = scores.masked_fill((before >= rule.top_p)[ids.argsort()], -torch.inf)
+    return scores
+
+
+def rules_of(sampling: Sampling | Sequence[Sampling | None] | None, rows: int) -> list[Sampling | None]:
+    """One rule for each of `rows` rows, from one for all or one for each."""
+    if sampling is None or isinstance(sampling, Sampling):
+        return [sampling] * rows
+    if len(sampling) != rows:
+        raise ValueError(
+            f"sampling has {len(sampling)} entries for {rows} rows: give one, or one for each row"
+        )
+    return list(sampling)

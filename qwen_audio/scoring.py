@@ -1,0 +1,85 @@
+"""What the model thinks of given continuations: languages after a prompt, whole answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qwen_audio import tags
+from qwen_audio.tags import Segment
+
+# Answers times tokens (prompt and answer) whose keys and values are held at once while answers are compared.
+SCORED_TOKENS = 16_384
+
+
+def inputs_of(
+    model: Any, processor: Any, waves: Sequence[list[np.ndarray]], rows: Sequence[list[Segment]]
+) -> dict[str, Tensor]:
+    """A left-padded batch on the model's device, without labels."""
+    batch = processor(list(waves), list(rows), padding_side="left").to(model.device)
+    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+
+
+def predict_languages(
+    model: Any, processor: Any, waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]
+) -> list[str]:
+    """Most probable language code of each row after prompts that end before the audio-language tag.
+
+    "unknown" is one of the nine candidates.
+    """
+    codes = (*tags.LANGUAGES, "unknown")
+    ids = [processor.tokenizer.special_id(tags.language_tag(code)) for code in codes]
+    inputs = inputs_of(model, processor, waves, prompts)
+    with torch.inference_mode():
+        logits = model(**inputs, logits_to_keep=1).logits[:, -1]
+    return [codes[best] for best in logits[:, ids].argmax(dim=1).tolist()]
+
+
+def score_answers(
+    model: Any, processor: Any, waves: list[np.ndarray], prompt: list[Segment], answers: Sequence[str]
+) -> list[float]:
+    """Log-probability of each answer with its end token after the prompt.
+
+    The whole sequence counts, so an answer that is the beginning of another one is not favoured. Audio and
+    prompt are read once; their keys and values are then repeated for groups of answers.
+    """
+    tokenizer = processor.tokenizer
+    inputs = inputs_of(model, processor, [waves], [prompt])
+    prompt_length = inputs["input_ids"].shape[1]
+    encoded = [tokenizer.encode_plain(answer) for answer in answers]
+    longest = max(map(len, encoded), default=0)
+    group = max(1, SCORED_TOKENS // (prompt_length + longest))
+    scores: list[float] = []
+    with torch.inference_mode():
+        read = model(**inputs, logits_to_keep=1, use_cache=True)
+        first = read.logits[0, -1].float()
+        for start in range(0, len(encoded), group):
+            part = encoded[start : start + group]
+            scores += _score_group(model, read.past_key_values, first, part, int(tokenizer.eos_token_id))
+    return scores
+
+
+def _score_group(
+    model: Any, prompt_cache: Any, first: Tensor, rows: list[list[int]], end: int
+) -> list[float]:
+    """Scores of some answers; `first` (V,) are the logits after the prompt. The prompt's cache stays as it is."""
+    width = max(map(len, rows))
+    # Padding is on the right, where no token of the answer looks.
+    ids = torch.full((len(rows), width + 1), end)
+    for row, answer in enumerate(rows):
+        ids[row, : len(answer)] = torch.tensor(answer, dtype=ids.dtype)
+    ids = ids.to(first.device)
+    logits = first.expand(len(rows), 1, -1)
+    if width:
+        cache = copy.copy(prompt_cache)
+        cache.layers = [copy.copy(layer) for layer in prompt_cache.layers]
+        cache.batch_repeat_interleave(len(rows))
+        after = model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).logits
+        logits = torch.cat([logits, after.float()], dim=1)
+    chosen = logits.log_softmax(-1).gather(2, ids[..., None])[..., 0]
+    return [float(chosen[row, : len(answer) + 1].sum()) for row, answer in enumerate(rows)]
