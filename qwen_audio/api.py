@@ -18,7 +18,7 @@ import numpy as np
 
 from qwen_audio import tags, tasks
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
-from qwen_audio.generation import Generation, generate, predict_languages, score_answers
+from qwen_audio.generation import generate, predict_languages, score_answers
 from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.results import Answer, Classification, Transcription, join_words
 from qwen_audio.tags import Segment
@@ -40,8 +40,9 @@ _EARLY_ENDS = {
 class Request:
     """One thing to do in a batch: a task on one or more recordings ((n,) float32, 16 kHz, at most 30 s each).
 
-    The other fields go into the task's prompt, see `tasks.prompt`; language None on a speech task is
-    predicted. `prompt` replaces them all.
+    The next fields go into the task's prompt, see `tasks.prompt`; language None on a speech task is
+    predicted. `prompt` replaces them all. `max_new_tokens` replaces the bound on the answer's length, which for speech
+    comes from the duration; without `loop_guard` an answer may repeat itself until then.
     """
 
     task: str
@@ -52,6 +53,8 @@ class Request:
     choices: list[str] | None = None
     instruction: str | None = None
     prompt: list[Segment] | None = None
+    max_new_tokens: int | None = None
+    loop_guard: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,19 @@ class QwenAudio:
         return total.hexdigest()[:16]
 
     def transcribe(
-        self, audio: AudioSource, language: str | None = None, word_timestamps: bool = False
+        self,
+        audio: AudioSource,
+        language: str | None = None,
+        word_timestamps: bool = False,
+        *,
+        max_new_tokens: int | None = None,
+        loop_guard: bool = True,
     ) -> Transcription:
         """What is said. language: code of the spoken language ("en"); None lets the model predict it.
 
-        With `word_timestamps` the result also has each word's start and end in seconds. Raises AudioError for
-        audio that cannot be read or is over 30 s.
+        With `word_timestamps` the result also has each word's start and end in seconds. `max_new_tokens` and
+        `loop_guard` lift what bounds the answer, see `Request`. Raises AudioError for audio that cannot be read or is
+        over 30 s.
         """
         known = (*tags.LANGUAGES, tags.TRADITIONAL_CHINESE, "unknown")
         if language is not None and language not in known:
@@ -99,18 +109,42 @@ class QwenAudio:
                 f"language {language!r} has no tag: use one of {', '.join(known)} (unknown for any other), or None"
             )
         task = "word_timestamps" if word_timestamps else "asr"
-        output = self.run([Request(task, self._one(audio), language=language)])[0]
+        request = Request(
+            task,
+            self._one(audio),
+            language=language,
+            max_new_tokens=max_new_tokens,
+            loop_guard=loop_guard,
+        )
+        output = self.run([request])[0]
         spoken = output.language or "unknown"
         if not word_timestamps:
             return Transcription(output.parsed.text, spoken, None, output.problems)
         words = output.parsed.words
         return Transcription(join_words(words, spoken), spoken, words, output.problems)
 
-    def ask(self, audio: AudioSource | list[AudioSource], question: str) -> Answer:
-        """Answer a question about one recording or several. ValueError for an empty question."""
+    def ask(
+        self,
+        audio: AudioSource | list[AudioSource],
+        question: str,
+        *,
+        max_new_tokens: int | None = None,
+        loop_guard: bool = True,
+    ) -> Answer:
+        """Answer a question about one recording or several. ValueError for an empty question.
+
+        `max_new_tokens` and `loop_guard` lift what bounds the answer, see `Request`.
+        """
         if not isinstance(question, str) or not question.strip():
             raise ValueError("the question is empty: write what you want to know about the audio")
-        return self._answer(Request("audio_qa", self._waves(audio), question=question))
+        request = Request(
+            "audio_qa",
+            self._waves(audio),
+            question=question,
+            max_new_tokens=max_new_tokens,
+            loop_guard=loop_guard,
+        )
+        return self._answer(request)
 
     def caption(self, audio: AudioSource) -> Answer:
         """One sentence that describes the recording."""
@@ -151,18 +185,21 @@ class QwenAudio:
         max_new_tokens: int | Sequence[int],
     ) -> list[str]:
         """Generated strings, special tokens included, of one batch of prompts; see `generation.generate`."""
-        return [made.text for made in self._generate(waves, prompts, max_new_tokens)]
-
-    def _generate(
-        self, waves: list[list[np.ndarray]], prompts: list[list[Segment]], limits: int | Sequence[int]
-    ) -> list[Generation]:
-        return generate(self.model, self.processor, waves, prompts, limits)
+        made = generate(self.model, self.processor, waves, prompts, max_new_tokens)
+        return [one.text for one in made]
 
     def _run_batch(self, requests: Sequence[Request]) -> list[Output]:
         languages = self._languages(requests)
         prompts = [_prompt(r, language) for r, language in zip(requests, languages, strict=True)]
         limits = [_token_limit(request) for request in requests]
-        made = self._generate([request.waves for request in requests], prompts, limits)
+        made = generate(
+            self.model,
+            self.processor,
+            [request.waves for request in requests],
+            prompts,
+            limits,
+            loop_guard=[request.loop_guard for request in requests],
+        )
         outputs = []
         for request, language, generation in zip(requests, languages, made, strict=True):
             parsed = tasks.parse(request.task, generation.text)
@@ -241,6 +278,8 @@ def _prompt(request: Request, language: str | None) -> list[Segment]:
 
 
 def _token_limit(request: Request) -> int:
+    if request.max_new_tokens is not None:
+        return request.max_new_tokens
     if tasks.task_of(request.task).body not in ("transcript", "words"):
         return ANSWER_TOKENS
     seconds = sum(len(wave) for wave in request.waves) / SAMPLE_RATE
