@@ -18,7 +18,9 @@ import numpy as np
 
 from qwen_audio import tags, tasks
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
-from qwen_audio.generation import generate, predict_languages, score_answers
+from qwen_audio.chat import Chat
+from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
+from qwen_audio.generation import CHAT, Sampling, generate, predict_languages, score_answers
 from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.results import Answer, Classification, Transcription, join_words
 from qwen_audio.tags import Segment
@@ -172,6 +174,19 @@ class QwenAudio:
         shares /= shares.sum()
         return Classification(
             names[int(scores.argmax())], {n: float(p) for n, p in zip(names, shares, strict=True)}
+        )
+
+    def chat(
+        self,
+        *,
+        system: str = SYSTEM_PROMPT,
+        numbering: str = "dialogue",
+        window: int = WINDOW_TOKENS,
+        sampling: Sampling | None = CHAT,
+    ) -> Chat:
+        """A new dialogue with this model, which must be one that was tuned on dialogues; see `chat.Chat`."""
+        return Chat(
+            self.model, self.processor, system=system, numbering=numbering, window=window, sampling=sampling
         )
 
     def run(self, requests: Sequence[Request], batch_size: int = 8) -> list[Output]:
