@@ -134,6 +134,25 @@ def export(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Published, Whisper or language model; or a model of ours.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write.")],
+    to: Annotated[str, typer.Option(help="ours, or published for a model of ours.")] = "ours",
+    text_model: Annotated[
+        Path | None, typer.Option(help="Language model that joins a Whisper in a new model.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="qwen.tiktoken or tokenizer.json, for a directory without.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the parts that no source has; 0 if absent.")] = None,
+) -> None:
+    """Convert a checkpoint into a model directory, or back to the published form."""
+    from qwen_audio.model.convert import convert as run_conversion
+
+    print(run_conversion(source, target, to=to, text_model=text_model, tokenizer=tokenizer, seed=seed))
+
+
+@app.command()
 def evaluate(
     manifest: Annotated[Path, typer.Option(help="JSONL manifest of annotated examples.")],
     output: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and scores.json.")],
