@@ -26,6 +26,7 @@ import torch
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.chatml import (
+    NUMBERINGS,
     SYSTEM_PROMPT,
     WINDOW_TOKENS,
     ChatError,
@@ -288,5 +289,6 @@ def _read_saved(path: Path) -> tuple[str, str, int, list[Turn]]:
         except ChatError as error:
             raise ChatError(f"{path}: turn {number}: {error}") from error
         turns.append(Turn(query, turn["answer"]))
-    audio_numbers([], data["numbering"])
+    if data["numbering"] not in NUMBERINGS:
+        raise ChatError(f"{path}: there is no numbering {data['numbering']!r}: use {' or '.join(NUMBERINGS)}")
     return data["system"], data["numbering"], data["window"], turns
