@@ -1,11 +1,12 @@
 """Word times while generating: whatever the scores are, the result is well formed and unchanged where it was."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen_audio import tags
-from qwen_audio.constraints import TimeGrammar
+from qwen_audio.constraints import ChoicesOnly, ChoiceTrie, TimeGrammar
 from qwen_audio.timestamps import parse_words
 from qwen_audio.tokenizer import byte_tokenizer
 
@@ -70,3 +71,41 @@ def test_rows_without_times_are_left_alone():
     masked = TimeGrammar(TOKENIZER, 1, [None, 1.0])(ids, scores)
     assert torch.equal(masked[0], scores[0])
     assert not torch.equal(masked[1], scores[1])
+
+
+# closed sets of answers
+
+
+def test_a_trie_leads_to_its_answers_and_nowhere_else():
+    trie = ChoiceTrie(TOKENIZER, ["no", "no one", "yes"])
+    end = TOKENIZER.eos_token_id
+    n, o, space = TOKENIZER.encode_plain("no ")
+    assert set(trie.following([])) == {n, TOKENIZER.encode_plain("y")[0]}
+    assert set(trie.following([n, o])) == {end, space}
+    assert trie.following([n, o, end]) == [] and trie.following([o]) == []
+    assert trie.longest == len("no one") + 1 and trie.answer([n, o]) == "no"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sets(st.text(min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=6), st.integers(0, 1000)
+)
+def test_random_scores_end_in_one_of_the_answers(answers, seed):
+    answers = list({tuple(TOKENIZER.encode_plain(answer)): answer for answer in answers}.values())
+    rule = ChoicesOnly([ChoiceTrie(TOKENIZER, answers), None], 1)
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.zeros(2, 1, dtype=torch.long)
+    while ids[0, -1] != TOKENIZER.eos_token_id:
+        scores = torch.randn(2, len(TOKENIZER), generator=generator)
+        masked = rule(ids, scores)
+        assert torch.equal(masked[1], scores[1]), "a row without choices is left alone"
+        ids = torch.cat([ids, masked.argmax(1, keepdim=True)], dim=1)
+    assert rule.tries[0].answer(ids[0, 1:-1].tolist()) in answers
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"), [([], "list of answers"), (["a", " "], "empty"), (["a", "a"], "twice")]
+)
+def test_a_closed_set_must_be_one(answers, message):
+    with pytest.raises(ValueError, match=message):
+        ChoiceTrie(TOKENIZER, answers)

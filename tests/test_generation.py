@@ -1,0 +1,307 @@
+"""Decoding of a batch: streaming, sampling, stops, closed sets of answers, guards, caches."""
+
+import dummies
+import pytest
+import small
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import CompileConfig
+from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
+
+import qwen_audio
+from qwen_audio import scoring, tags, tasks
+from qwen_audio.generation import Sampling, generate
+from qwen_audio.sampling import Sampler, keep
+from qwen_audio.streaming import RowText
+from qwen_audio.tags import Segment
+from qwen_audio.tokenizer import byte_tokenizer
+
+TOKENIZER = byte_tokenizer()
+# Rows of very different length, one without audio.
+WAVES = [[dummies.noise(0.5)], [dummies.chirp(1.7), dummies.noise(0.3)], [], [dummies.chirp(0.9)]]
+PROMPTS = [
+    tasks.prompt("audio_caption"),
+    tasks.prompt("audio_qa", question="What is heard first, and for how long?"),
+    tasks.prompt("audio_qa", question="Who?"),
+    tasks.prompt("asr", language="en"),
+]
+ALONE = [(WAVES[row : row + 1], PROMPTS[row : row + 1]) for row in range(len(WAVES))]
+CHAT_PROMPT = [Segment(tags.IM_START, True, False), Segment("user\nhello", False, False)]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return small.random_model()
+
+
+# streaming
+
+
+def collect(rows):
+    pieces = [[] for _ in range(rows)]
+    return pieces, lambda row, text: pieces[row].append(text)
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(seed=1)])
+@pytest.mark.parametrize("loop_guard", [True, False])
+def test_streamed_text_is_the_final_text_of_every_row(pair, sampling, loop_guard):
+    pieces, stream = collect(4)
+    made = generate(
+        *pair, WAVES, PROMPTS, [30, 3, 80, 17], sampling=sampling, stream=stream, loop_guard=loop_guard
+    )
+    assert len({one.text for one in made}) >= 3
+    for row, one in enumerate(made):
+        assert "" not in pieces[row]
+        if one.ended_by == "loop":  # one copy of the block is kept, several were streamed
+            assert "".join(pieces[row]).startswith(one.text)
+        else:
+            assert "".join(pieces[row]) == one.text
+    assert made == generate(*pair, WAVES, PROMPTS, [30, 3, 80, 17], sampling=sampling, loop_guard=loop_guard)
+
+
+def test_a_character_of_several_tokens_comes_whole():
+    row = RowText(TOKENIZER)
+    pieces = [row.add(token_id) for token_id in TOKENIZER.encode_plain(" né 你 🎵")]
+    assert [piece for piece in pieces if piece] == ["n", "é", " 你", " 🎵"]
+    assert pieces[-4:] == ["", "", "", " 🎵"] and row.end() == ""
+
+
+def test_a_character_that_is_never_finished_is_said_at_the_end():
+    row = RowText(TOKENIZER)
+    assert [row.add(token_id) for token_id in TOKENIZER.encode_plain("a你")[:-1]] == ["a", "", ""]
+    assert row.end() == "\ufffd"
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 255), st.sampled_from([9, 32, 0xF0, 0x9F, 300, 3000, 3770])), max_size=40
+    )
+)
+def test_any_tokens_stream_to_what_they_decode_to(ids):
+    row = RowText(TOKENIZER)
+    text = "".join([*(row.add(token_id) for token_id in ids), row.end()])
+    assert text == TOKENIZER.decode(ids).strip()
+
+
+# sampling
+
+
+@pytest.mark.parametrize(
+    "sampling", [None, Sampling(seed=5), Sampling(temperature=1.5, top_p=0.9, top_k=40, seed=5)]
+)
+def test_tokens_do_not_depend_on_the_batch(pair, sampling):
+    alone = [generate(*pair, *row, 25, sampling=sampling, loop_guard=False)[0].ids for row in ALONE]
+    together = generate(*pair, WAVES, PROMPTS, 25, sampling=sampling, loop_guard=False)
+    assert [one.ids for one in together] == alone
+    turned = generate(*pair, WAVES[::-1], PROMPTS[::-1], 25, sampling=sampling, loop_guard=False)
+    assert [one.ids for one in turned[::-1]] == alone
+    assert max(map(len, alone)) == 25
+
+
+def test_the_seed_decides_and_the_global_generator_is_left_alone(pair):
+    state = torch.get_rng_state()
+    answers = [
+        generate(*pair, *ALONE[0], 20, sampling=Sampling(seed=seed))[0].ids for seed in (1, 2, 1, None, None)
+    ]
+    assert answers[0] == answers[2] and len(set(map(tuple, answers))) == 4
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_rows_may_be_drawn_differently(pair):
+    rules = [None, Sampling(seed=1), Sampling(seed=2), None]
+    made = generate(*pair, WAVES, PROMPTS, 12, sampling=rules)
+    for row, rule in enumerate(rules):
+        assert made[row] == generate(*pair, *ALONE[row], 12, sampling=rule)[0]
+    with pytest.raises(ValueError, match="sampling has 4 entries for 1 rows"):
+        generate(*pair, *ALONE[0], 12, sampling=rules)
+
+
+def test_draws_have_the_probabilities_of_the_scores():
+    scores = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
+    for rule in (Sampling(seed=0), Sampling(temperature=0.5, seed=0), Sampling(top_k=2, seed=0)):
+        sampler = Sampler([rule], torch.device("cpu"))
+        draws = torch.stack([sampler(torch.empty(1, 0), scores[None])[0].argmax() for _ in range(4000)])
+        shares = torch.bincount(draws, minlength=5) / len(draws)
+        expected = keep(scores / rule.temperature, rule).softmax(0)
+        # Four standard deviations of a share of 4,000 draws are at most 0.032.
+        torch.testing.assert_close(shares, expected, atol=0.032, rtol=0)
+
+
+@given(st.integers(0, 1000), st.floats(0.05, 0.99), st.integers(1, 50))
+def test_top_p_and_top_k_keep_what_transformers_keeps(seed, top_p, top_k):
+    scores = torch.randn(1, 40, generator=torch.Generator().manual_seed(seed)) * 2
+    by_share = TopPLogitsWarper(top_p)(None, scores.clone())[0]
+    assert torch.equal(keep(scores[0], Sampling(top_p=top_p)), by_share)
+    assert torch.equal(
+        keep(scores[0], Sampling(top_k=top_k)), TopKLogitsWarper(top_k)(None, scores.clone())[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"temperature": 0.0}, "sampling=None"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**wrong)
+
+
+# stops
+
+
+@pytest.mark.parametrize("stop", [tags.END_OF_TEXT, tags.IM_END, tags.IM_START])
+def test_a_dialogue_ends_at_each_stop_and_does_not_show_it(stop):
+    model, processor = small.random_model()
+    rows = ([[], []], [CHAT_PROMPT, [*CHAT_PROMPT, Segment("!", False, False)]])
+    free = generate(model, processor, *rows, 20, loop_guard=False)[0]
+    last_new = max(free.ids.index(token_id) for token_id in free.ids)
+    assert last_new >= 2 and free.ended_by == "length"
+    # Where that token was the best one, the stop is now a little better.
+    head = model.get_output_embeddings().weight.data
+    head[processor.tokenizer.special_id(stop)] = 1.0001 * head[free.ids[last_new]]
+    pieces, stream = collect(2)
+    made = generate(model, processor, *rows, 20, loop_guard=False, stream=stream)
+    assert made[0].ids == free.ids[:last_new] and made[0].ended_by == "end"
+    assert ["".join(row) for row in pieces] == [one.text for one in made]
+    assert all(stop not in one.text for one in made)
+
+
+def test_only_a_dialogue_may_end_with_the_stops_of_a_dialogue():
+    model, processor = small.random_model()
+    head = model.get_output_embeddings().weight.data
+    head[processor.tokenizer.im_end_id] = 50 * head[TOKENIZER.encode_plain("a")[0]]
+    head[processor.tokenizer.audio_pad_id] = -head[processor.tokenizer.im_end_id]
+    made = generate(model, processor, WAVES, PROMPTS, 10)
+    assert all(tags.IM_END not in one.text and tags.AUDIO_PAD not in one.text for one in made)
+
+
+# closed sets of answers
+
+
+def test_answers_are_kept_to_the_choices_of_their_row(pair):
+    choices = [
+        ["yes", "no", "nothing at all"],
+        None,
+        ["no", "no one"],
+        ["äußerst", "a\u0308u\u00dferst leise"],
+    ]
+    for sampling in (None, *(Sampling(temperature=3.0, seed=seed) for seed in range(5))):
+        made = generate(*pair, WAVES, PROMPTS, 4, choices=choices, sampling=sampling)
+        for row, allowed in enumerate(choices):
+            one = made[row]
+            assert allowed is None or (one.text in allowed and one.ended_by == "end")
+            given = choices[row : row + 1]
+            assert one == generate(*pair, *ALONE[row], 4, choices=given, sampling=sampling)[0]
+        assert made[1] == generate(*pair, *ALONE[1], 4, sampling=sampling)[0]
+
+
+def test_an_answer_that_begins_another_one_can_be_given():
+    model = qwen_audio.load(tiny.trained()[0] / "model", device="cpu")
+    rows = ([[tiny.CLIPS["down"]]], [tasks.prompt("audio_caption")])
+    for choices in (
+        ["A down sound.", "A down sound. And"],
+        ["A down", "A down sound.", "An up"],
+        ["A d", "A"],
+    ):
+        made = generate(model.model, model.processor, *rows, 1, choices=[choices])[0]
+        assert made.text == max((c for c in choices if "A down sound.".startswith(c)), key=len)
+
+
+# limits that can be lifted
+
+
+@pytest.fixture(scope="module")
+def looping(tmp_path_factory):
+    return qwen_audio.load(tiny.save_untrained(tmp_path_factory.mktemp("looping")), device="cpu")
+
+
+def test_the_loop_guard_and_the_length_bound_can_be_lifted(looping):
+    wave = tiny.wave_of("down")
+    guarded = looping.transcribe(wave, language="en")
+    assert guarded.problems == ["the answer repeated itself and was ended there"]
+    free = looping.transcribe(wave, language="en", loop_guard=False)
+    assert free.problems == ["the answer reached its length limit and was ended there"]
+    longer = looping.transcribe(wave, language="en", loop_guard=False, max_new_tokens=120)
+    assert len(longer.text) > len(free.text) > len(guarded.text)
+    short = looping.ask(wave, "What?", max_new_tokens=3)
+    assert len(tags.split_tags(short.text)) == 3 and short.problems == free.problems
+
+
+def test_one_row_may_be_guarded_and_another_not(looping):
+    pair = looping.model, looping.processor
+    both = generate(*pair, WAVES[:2], PROMPTS[:2], 70, loop_guard=[True, False])
+    assert [one.ended_by for one in both] == ["loop", "length"]
+    with pytest.raises(ValueError, match="loop_guard has 1 entries for 2 rows"):
+        generate(*pair, WAVES[:2], PROMPTS[:2], 70, loop_guard=[True])
+
+
+# caches and compilation
+
+
+@pytest.mark.parametrize(
+    ("model_type", "text"),
+    [("qwen2", {}), ("llama", {"num_key_value_heads": 1}), ("qwen_audio_text", {"seq_length": 64})],
+)
+def test_a_static_cache_gives_the_tokens_of_a_dynamic_one(model_type, text):
+    pair = small.random_model(model_type, **text)
+    dynamic = generate(*pair, WAVES, PROMPTS, 20, loop_guard=False)
+    assert dynamic == generate(*pair, WAVES, PROMPTS, 20, loop_guard=False, cache_implementation="dynamic")
+    assert dynamic == generate(*pair, WAVES, PROMPTS, 20, loop_guard=False, cache_implementation="static")
+    assert dynamic[1] == generate(*pair, *ALONE[1], 20, loop_guard=False, cache_implementation="static")[0]
+
+
+@pytest.mark.parametrize(("model_type", "text"), [("qwen2", {}), ("qwen_audio_text", {"seq_length": 64})])
+def test_a_decoding_step_is_one_graph(model_type, text):
+    """A graph break, which full graphs forbid, is an error here; the compiler behind the graph is not under test."""
+    model, processor = small.random_model(model_type, **text)
+    batch = processor(WAVES, PROMPTS)
+    batch.pop("labels")
+    settings = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    plain = model.generate(**batch, **settings)
+    compiling = CompileConfig(fullgraph=True, backend="aot_eager", mode="default")
+    compiling._compile_all_devices = True
+    torch._dynamo.reset()
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    compiled = model.generate(**batch, **settings, cache_implementation="static", compile_config=compiling)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > graphs
+    assert torch.equal(plain, compiled) and plain.shape[1] == batch["input_ids"].shape[1] + 8
+
+
+def test_the_settings_of_a_checkpoint_do_not_change_greedy_answers(pair):
+    model, processor = pair
+    plain = generate(model, processor, WAVES, PROMPTS, 20)
+    before = model.generation_config
+    try:
+        model.generation_config = type(before)(do_sample=True, top_p=0.5, top_k=3, repetition_penalty=1.7)
+        assert generate(model, processor, WAVES, PROMPTS, 20) == plain
+    finally:
+        model.generation_config = before
+
+
+# whole answers compared
+
+
+@pytest.mark.parametrize(("model_type", "text"), [("qwen2", {}), ("qwen_audio_text", {"seq_length": 64})])
+def test_scores_of_answers_come_from_one_reading_of_the_audio(monkeypatch, model_type, text):
+    model, processor = small.random_model(model_type, **text)
+    encoded = []
+    hook = model.audio_tower.register_forward_hook(lambda module, inputs, output: encoded.append(len(output)))
+    answers = ["rain", "rain on a roof", "a", "dog", "ein Käfer"]
+    waves, prompt = WAVES[1], PROMPTS[1]
+    scores = scoring.score_answers(model, processor, waves, prompt, answers)
+    assert encoded == [2]
+    monkeypatch.setattr(scoring, "SCORED_TOKENS", 1)  # one answer at a time
+    assert scoring.score_answers(model, processor, waves, prompt, answers) == pytest.approx(scores, abs=1e-4)
+    hook.remove()
+    for answer, score in zip(answers, scores, strict=True):
+        row = [*prompt, Segment(answer, False, True), Segment(tags.END_OF_TEXT, True, True)]
+        with torch.no_grad():
+            losses = model(**processor([waves], [row])).token_losses
+        assert score == pytest.approx(-losses.sum().item(), abs=1e-3)
