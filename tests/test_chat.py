@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import torch
 
 from qwen_audio import chat as chat_module
 from qwen_audio.api import QwenAudio
+from qwen_audio.audio import log_mel
 from qwen_audio.chat import Chat, ChatError
 from qwen_audio.chatml import Turn, dialogue_segments
 from qwen_audio.generation import Sampling
@@ -377,3 +379,24 @@ def test_calls_of_one_dialogue_wait_for_each_other(model: QwenAudio, chat: Chat)
         patch.setattr(chat_module, "continue_dialogue", watched)
         list(pool.map(lambda _: chat.say(which("up"), max_new_tokens=3), range(4)))
     assert most == [1, 1, 1, 1] and len(chat.history) == 4
+
+
+# the documentation ----------------------------------------------------------------
+
+
+def test_the_code_of_the_documentation_runs(
+    model: QwenAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/chat.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    for part in (model.model, model.processor):
+        part.save_pretrained(tmp_path / "path/to/chat-model")
+    for name, clip in (("dog", "up"), ("cat", "hiss")):
+        (tmp_path / f"{name}.wav").write_bytes(dummies.encode(tiny.CLIPS[clip], 16_000, "wav"))
+    monkeypatch.chdir(tmp_path)
+    names = {"model": model, "processor": model.processor, "mel": log_mel(tiny.CLIPS["up"])}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) == 4 and len(capsys.readouterr().out.splitlines()) >= 3
+    assert names["reply"].ended_by in ("end", "loop", "length")
+    assert len(names["ids"]) == len(names["labels"]) > 20
