@@ -91,11 +91,12 @@ def to_published(folder: Path) -> Plan:
     path = folder / "config.json"
     config: Any = QwenAudioConfig.from_dict(read_json(path))
     weights = open_weights(folder)
+    embedding = weights.info.get("language_model." + names.EMBEDDING)
+    dtype = embedding.dtype if embedding else torch.float32  # if there is none, the check below fails
+    published = published_config(path, config, dtype)
     shapes, _ = names.shapes_of(config)
     names.check_tensors(folder, weights.info, shapes)
     links = names.published_links(config.audio_config.encoder_layers, config.text_config.num_hidden_layers)
-    dtype = weights.info["language_model." + names.EMBEDDING].dtype
-    published = published_config(path, config, dtype)
     outputs = names.to_theirs(links, weights, shapes)
     tokenizer = None
     if (folder / "tokenizer.json").is_file():
