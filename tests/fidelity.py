@@ -29,7 +29,7 @@ from qwen_audio.model.conversion import names
 from qwen_audio.model.conversion.files import Weights
 from qwen_audio.model.conversion.published_config import text_config
 from qwen_audio.model.convert import load_published
-from qwen_audio.model.modeling_qwen_audio import encoder_frames
+from qwen_audio.model.modeling_encoder import encoder_frames
 
 STORED = Path(__file__).parent / "golden"
 # Answers whose log-n factor the published code takes from padded places: here compared with the rows alone.

@@ -1,6 +1,5 @@
 """The model: agreement with the published encoder, independence of the batch, loss, generation, saving."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +9,20 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 from qwen_audio.audio import audio_tokens
-from qwen_audio.model import QwenAudioConfig, QwenAudioEncoder, QwenAudioEncoderConfig
-from qwen_audio.model import modeling_qwen_audio as modeling
+from qwen_audio.model import (
+    QwenAudioConfig,
+    QwenAudioEncoder,
+    QwenAudioEncoderConfig,
+    QwenAudioForConditionalGeneration,
+)
+from qwen_audio.model.conversion.names import encoder_names
+from qwen_audio.model.modeling_encoder import audio_tokens as model_audio_tokens
 from qwen_audio.model.presets import PRESETS, build, config
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tasks import Segment
 from qwen_audio.tokenizer import byte_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder" / "single.safetensors"
-# Published names of an encoder's parts, and ours.
-RENAMES = (
-    (r"^blocks\.", "layers."),
-    (r"\.attn_ln\.", ".self_attn_layer_norm."),
-    (r"\.mlp_ln\.", ".final_layer_norm."),
-    (r"\.attn\.query\.", ".self_attn.q_proj."),
-    (r"\.attn\.key\.", ".self_attn.k_proj."),
-    (r"\.attn\.value\.", ".self_attn.v_proj."),
-    (r"\.attn\.out\.", ".self_attn.out_proj."),
-    (r"\.mlp\.0\.", ".fc1."),
-    (r"\.mlp\.2\.", ".fc2."),
-    (r"^ln_post\.", "layer_norm."),
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +51,7 @@ def test_encoder_agrees_with_the_published_code():
     projection = torch.nn.Linear(64, 96)
     projection.load_state_dict({"weight": weights.pop("proj.weight"), "bias": weights.pop("proj.bias")})
     tags = weights.pop("audio_bos_eos_token.weight")
-    for old, new in RENAMES:
-        weights = {re.sub(old, new, k): v for k, v in weights.items()}
+    weights = {new: weights[old] for old, new in encoder_names(2).items()}
     encoder = QwenAudioEncoder(
         QwenAudioEncoderConfig(d_model=64, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=256)
     ).eval()
@@ -119,7 +110,7 @@ def test_every_length_up_to_30_s_fits_its_span(model, processor):
     for samples in (1, 159, 160, 320, 479, 480, 481, 8000, 16_001, 480_000):
         batch = processor([[np.ones(samples, np.float32) * 0.01]], [[text("?")]])
         pads = int((batch["input_ids"] == processor.tokenizer.audio_pad_id).sum())
-        assert pads == audio_tokens(samples // 160) == int(modeling.audio_tokens(batch["feature_lengths"])[0])
+        assert pads == audio_tokens(samples // 160) == int(model_audio_tokens(batch["feature_lengths"])[0])
         with torch.no_grad():
             assert torch.isfinite(model(**without_labels(batch)).logits).all(), samples
 
@@ -169,7 +160,7 @@ def test_presets_have_the_sizes_they_promise(processor):
     counts = {}
     for preset in PRESETS:
         with torch.device("meta"):
-            m = modeling.QwenAudioForConditionalGeneration(config(preset))
+            m = QwenAudioForConditionalGeneration(config(preset))
         counts[preset] = [
             sum(p.numel() for p in part.parameters()) for part in (m.audio_tower, m.language_model)
         ]
@@ -192,7 +183,7 @@ def test_any_causal_language_model_can_be_the_text_tower(processor):
     tok = processor.tokenizer
     llama = {"model_type": "llama", "vocab_size": len(tok), "hidden_size": 32, "num_hidden_layers": 1,
              "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 64}  # fmt: skip
-    m = modeling.QwenAudioForConditionalGeneration(
+    m = QwenAudioForConditionalGeneration(
         QwenAudioConfig(
             audio_config={
                 "d_model": 16,

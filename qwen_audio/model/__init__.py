@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProces
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
 from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig, QwenAudioTextConfig
-from .modeling_qwen_audio import QwenAudioEncoder, QwenAudioForConditionalGeneration
+from .modeling_encoder import QwenAudioEncoder
+from .modeling_qwen_audio import QwenAudioForConditionalGeneration
 from .modeling_text import QwenAudioTextForCausalLM, QwenAudioTextModel
 from .processing_qwen_audio import QwenAudioProcessor
 

@@ -1,13 +1,8 @@
-"""Qwen-Audio for transformers: Whisper-style encoder, pooling, projection, any causal LM.
+"""Qwen-Audio for transformers: an audio encoder, a projection, and any causal language model.
 
-Shapes: B sequences of L tokens, N audio clips of up to T mel frames (10 ms), S = ceil(T / 2) encoder
-frames (20 ms), P = S // 2 audio tokens (40 ms), D encoder width, H language-model width, V vocabulary.
-
-The encoder sees no padding: frames past a clip's end are set to zero before each convolution and are
-masked in attention, so a clip encodes the same alone and in any batch.
+Shapes: B sequences of L tokens, N audio clips of up to T mel frames (10 ms), H language-model width, V vocabulary.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,178 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, initialization
 from transformers.cache_utils import Cache
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
-from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+from .configuration_qwen_audio import QwenAudioConfig
+from .modeling_encoder import QwenAudioEncoder, audio_tokens
 from .modeling_text import begin_prompt, positions_of
 
 IGNORE_INDEX = -100
-
-
-def sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> Tensor:
-    """Sinusoidal positions `(length, channels)`: sines in the first half, cosines in the second (Whisper)."""
-    half = channels // 2
-    step = math.log(max_timescale) / (half - 1)
-    inverse = torch.exp(-step * torch.arange(half, dtype=torch.float32))
-    angle = torch.arange(length, dtype=torch.float32)[:, None] * inverse[None, :]
-    return torch.cat([angle.sin(), angle.cos()], dim=1)
-
-
-def encoder_frames(mel_frames: Tensor) -> Tensor:
-    """Encoder frames (20 ms) of clips of `mel_frames` mel frames (10 ms): the second convolution has stride 2."""
-    return torch.where(mel_frames > 0, (mel_frames - 1) // 2 + 1, mel_frames.new_zeros(()))
-
-
-def audio_tokens(mel_frames: Tensor) -> Tensor:
-    """Audio tokens (40 ms) of clips of `mel_frames` mel frames: pairs of encoder frames, an odd last one is dropped."""
-    return encoder_frames(mel_frames) // 2
-
-
-def eager_attention_forward(
-    module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
-    """Softmax attention in three steps, for `attn_implementation="eager"`.
-
-    Args:
-        q, k, v: `(N, heads, S, D / heads)`.
-        mask: `(N, 1, 1, S)`, true where a frame may be attended to.
-
-    Returns:
-        The attended values `(N, S, heads, D / heads)` and the weights `(N, heads, S, S)`.
-    """
-    scores = (q * scaling) @ k.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    weights = scores.softmax(-1).to(v.dtype)
-    return (weights @ v).transpose(1, 2), weights
-
-
-class QwenAudioAttention(nn.Module):
-    """Bidirectional self-attention as in Whisper: query, value and output with bias, key without."""
-
-    def __init__(self, config: QwenAudioEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.num_heads = config.encoder_attention_heads
-        self.num_key_value_groups = 1
-        self.is_causal = False
-        self.q_proj = nn.Linear(config.d_model, config.d_model)
-        self.k_proj = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.v_proj = nn.Linear(config.d_model, config.d_model)
-        self.out_proj = nn.Linear(config.d_model, config.d_model)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """`x` (N, S, D); `mask` (N, 1, 1, S), true where a frame may be attended to, or None."""
-        q, k, v = (
-            proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        out, _ = attend(self, q, k, v, mask, scaling=q.shape[-1] ** -0.5)
-        return self.out_proj(out.flatten(2))
-
-
-class QwenAudioEncoderLayer(GradientCheckpointingLayer):
-    """Pre-norm transformer layer with an exact GELU."""
-
-    def __init__(self, config: QwenAudioEncoderConfig) -> None:
-        super().__init__()
-        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
-        self.self_attn = QwenAudioAttention(config)
-        self.final_layer_norm = nn.LayerNorm(config.d_model)
-        self.fc1 = nn.Linear(config.d_model, config.encoder_ffn_dim)
-        self.fc2 = nn.Linear(config.encoder_ffn_dim, config.d_model)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
-        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
-
-
-class QwenAudioPreTrainedModel(PreTrainedModel):
-    config: QwenAudioConfig
-    base_model_prefix = "model"
-    input_modalities = ["audio", "text"]
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["QwenAudioEncoderLayer"]
-    _supports_sdpa = True
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, QwenAudioEncoder):
-            table = sinusoids(*module.positional_embedding.shape)
-            initialization.copy_(module.positional_embedding, table)
-        elif isinstance(module, nn.Conv1d):
-            # Keep the variance: with the usual 0.02 the positions, of size 1, drown the sound for thousands of steps.
-            fan_in = module.in_channels * module.kernel_size[0]
-            initialization.normal_(module.weight, mean=0.0, std=(2 / fan_in) ** 0.5)
-        elif isinstance(module, QwenAudioForConditionalGeneration):
-            std = self.config.get_text_config().initializer_range
-            initialization.normal_(module.audio_start_embedding, mean=0.0, std=std)
-            initialization.normal_(module.audio_end_embedding, mean=0.0, std=std)
-
-
-class QwenAudioEncoder(QwenAudioPreTrainedModel):
-    """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers."""
-
-    config: QwenAudioEncoderConfig  # type: ignore[assignment]
-    main_input_name = "input_features"
-    input_modalities = ["audio"]
-
-    def __init__(self, config: QwenAudioEncoderConfig) -> None:
-        super().__init__(config)
-        self.conv1 = nn.Conv1d(config.num_mel_bins, config.d_model, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv1d(config.d_model, config.d_model, kernel_size=3, stride=2, padding=1)
-        self.positional_embedding = nn.Buffer(
-            sinusoids(config.max_source_positions, config.d_model), persistent=False
-        )
-        self.layers = nn.ModuleList([QwenAudioEncoderLayer(config) for _ in range(config.encoder_layers)])
-        self.layer_norm = nn.LayerNorm(config.d_model)
-        self.gradient_checkpointing = False
-        self.post_init()
-
-    def encode(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
-        """Frames before pooling and before the final layer norm.
-
-        Args:
-            input_features: log-mel `(N, num_mel_bins, T)`; what lies past a clip's length is ignored.
-            feature_lengths: mel frames of each clip `(N,)`.
-
-        Returns:
-            `(N, S, D)` with S = (T - 1) // 2 + 1; rows past a clip's `encoder_frames` mean nothing.
-        """
-        frames = input_features.shape[-1]
-        limit = 2 * self.config.max_source_positions
-        if frames > limit:
-            raise ValueError(f"{frames} mel frames are more than the {limit} this encoder has positions for")
-        mel_mask = torch.arange(frames, device=input_features.device) < feature_lengths[:, None]
-        x = input_features.to(self.conv1.weight.dtype) * mel_mask[:, None]
-        # Zero past the end after each convolution too: gelu(bias) there would leak into the last frame.
-        x = F.gelu(self.conv1(x)) * mel_mask[:, None]
-        x = F.gelu(self.conv2(x)).transpose(1, 2)
-        steps = x.shape[1]
-        x = x + self.positional_embedding[:steps].to(x.dtype)
-        # A clip too short for one frame still attends to frame 0, so that no row is all masked (NaN).
-        lengths = encoder_frames(feature_lengths).clamp(min=1)
-        mask = (torch.arange(steps, device=x.device) < lengths[:, None])[:, None, None, :]
-        for layer in self.layers:
-            x = layer(x, mask)
-        return x
-
-    def forward(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
-        """Pooled encoder states `(N, P, D)`: means of pairs of frames, then the final layer norm.
-
-        The published model pools *before* the final layer norm.
-        """
-        x = self.encode(input_features, feature_lengths)
-        if x.shape[1] < 2:
-            return x[:, :0]  # nothing to pool; the gradient of a norm of nothing would be NaN
-        pooled = F.avg_pool1d(x.transpose(1, 2), kernel_size=2, stride=2).transpose(1, 2)
-        return self.layer_norm(pooled)
 
 
 @dataclass
@@ -207,8 +37,15 @@ class QwenAudioCausalLMOutput(ModelOutput):
     past_key_values: Cache | None = None
 
 
-class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixin):
+class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """Qwen-Audio: audio spans in the token sequence are replaced by projected encoder states."""
+
+    config: QwenAudioConfig
+    base_model_prefix = "model"
+    input_modalities = ["audio", "text"]
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["QwenAudioEncoderLayer"]
+    _supports_sdpa = True
 
     def __init__(self, config: QwenAudioConfig) -> None:
         super().__init__(config)
@@ -225,6 +62,14 @@ class QwenAudioForConditionalGeneration(QwenAudioPreTrainedModel, GenerationMixi
             for new, old in (self.language_model._tied_weights_keys or {}).items()
         }
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            std = self.config.get_text_config().initializer_range
+            initialization.normal_(self.audio_start_embedding, mean=0.0, std=std)
+            initialization.normal_(self.audio_end_embedding, mean=0.0, std=std)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()

@@ -10,11 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qwen_audio.data.collate import Batch
-from qwen_audio.model.modeling_qwen_audio import (
-    IGNORE_INDEX,
-    QwenAudioForConditionalGeneration,
-    encoder_frames,
-)
+from qwen_audio.model.modeling_encoder import encoder_frames
+from qwen_audio.model.modeling_qwen_audio import IGNORE_INDEX, QwenAudioForConditionalGeneration
 
 # Bytes of UTF-8, plus the blank of CTC as class 0.
 CTC_CLASSES = 257

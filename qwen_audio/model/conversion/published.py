@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qwen_audio.loading import CheckpointError
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
-from qwen_audio.model.modeling_qwen_audio import sinusoids
+from qwen_audio.model.modeling_encoder import sinusoids
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
 from . import names

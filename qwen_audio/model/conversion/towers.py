@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from qwen_audio import tags
 from qwen_audio.loading import CheckpointError
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
-from qwen_audio.model.modeling_qwen_audio import sinusoids
+from qwen_audio.model.modeling_encoder import sinusoids
 
 from . import names
 from .files import Output, TensorInfo, Weights, load_pickled, open_weights, read_json
