@@ -192,4 +192,3 @@ class QwenAudioTextForCausalLM(Qwen2ForCausalLM):
         if kwargs.get("is_first_iteration", False):
             begin_prompt(kwargs.get("past_key_values"))
         return super().prepare_inputs_for_generation(*args, **kwargs)
-
