@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from test_readme import ROOT, run_in_copy
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 from qwen_audio.cli import main
@@ -24,6 +26,8 @@ from qwen_audio.model.conversion.names import TensorMismatch
 from qwen_audio.model.conversion.vocabulary import read_vocabulary, write_tiktoken
 from qwen_audio.model.convert import convert, convert_state, load_published
 from qwen_audio.tasks import Segment
+
+PAGE = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -318,3 +322,13 @@ def test_what_the_published_code_cannot_run_is_not_written_for_it(tmp_path):
     with pytest.raises(CheckpointError, match="the embeddings are tied"):
         convert(tmp_path / "tied", tmp_path / "back", to="published")
     assert not (tmp_path / "back").exists()
+
+
+def test_the_commands_of_the_document_run(tmp_path):
+    commands, code = (re.findall(rf"```{kind}\n(.*?)```", PAGE, flags=re.S) for kind in ("bash", "python"))
+    assert len(commands) == len(code) == 1
+    done = run_in_copy(tmp_path, ["bash", "-euo", "pipefail", "-c", commands[0]])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("written: ") == 4
+    done = run_in_copy(tmp_path, [sys.executable, "-c", code[0]])
+    assert done.stdout.startswith("QwenAudioForConditionalGeneration torch.float32"), done.stderr[-2000:]

@@ -119,6 +119,11 @@ def test_ctc_targets_are_the_transcript_or_nothing():
     )
     assert ctc_target(timed) == b"yes no"
     assert ctc_target(Example(id="1", task="audio_caption", audio=[], text="A dog.")) is None
+    note = Example(id="1", task="note_pitch", audio=[], text="60", label="60")
+    assert ctc_target(note) == b"60"
+    spotted = Example(id="1", task="keyword_spotting", audio=[], text="six", label="six", language="en")
+    assert ctc_target(spotted) == b"six"
+    assert ctc_target(spotted.model_copy(update={"language": "ar"})) is None  # labelled in translation
 
 
 def test_words_of_one_speaker_are_joined_with_exact_times(tmp_path):
@@ -164,6 +169,27 @@ def test_long_speech_keeps_every_word_at_its_place():
     assert sample.example.text == " ".join(["bang"] * len(sample.example.words))
     for w in sample.example.words:
         assert (sample.waves[0][round(w.start * 16_000) : round(w.end * 16_000)] == 0.5).all()
+
+
+def test_each_source_is_distorted_as_often_as_it_says():
+    class Named:
+        def __init__(self, name):
+            self.name = name
+
+        def sample(self, rng):
+            example = Example(id=self.name, task="asr", audio=[], text="x")
+            return Sample(example, [dummies.chirp(0.2)])
+
+    mixture = Mixture(
+        [(Named("clean"), 1.0), (Named("noisy"), 1.0)], seed=0, augment=Augment(), augment_share=[0.0, 1.0]
+    )
+    plain = dummies.chirp(0.2)
+    touched = {"clean": 0, "noisy": 0}
+    for i in range(60):
+        sample, _ = mixture.sample(i)
+        wave = sample.waves[0]
+        touched[sample.example.id] += not (len(wave) == len(plain) and bool((wave == plain).all()))
+    assert touched["clean"] == 0 and touched["noisy"] > 15
 
 
 def test_pitch_is_not_moved_where_it_is_the_answer():

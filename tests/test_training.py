@@ -50,19 +50,32 @@ def losses(output):
     return [json.loads(line)["losses"] for line in (output / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_run_cut_off_and_resumed_equals_the_whole_run(tmp_path):
-    whole = run(tiny_config(tmp_path / "whole"))
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_cut_off_and_resumed_equals_the_whole_run(tmp_path, optimizer):
+    whole = run(tiny_config(tmp_path / "whole", optimizer=optimizer))
     cut = tmp_path / "cut"
-    run(tiny_config(cut))
+    run(tiny_config(cut, optimizer=optimizer))
     shutil.rmtree(cut / "step-000006")  # as if the run had died after the checkpoint of step 3
     log = (cut / "log.jsonl").read_text().splitlines(keepends=True)
     (cut / "log.jsonl").write_text("".join(log[:3]))
-    resumed = run(tiny_config(cut, workers=1))
+    resumed = run(tiny_config(cut, workers=1, optimizer=optimizer))
     assert losses(tmp_path / "whole") == losses(cut)
     for file in ("model.safetensors", "trainer.safetensors"):
         a, b = load_file(whole / file), load_file(resumed / file)
         assert a.keys() == b.keys()
         assert all(torch.equal(a[k], b[k]) for k in a), file
+
+
+def test_muon_steps_hidden_matrices_and_adamw_the_rest(tmp_path):
+    last = run(tiny_config(tmp_path, optimizer="muon", steps=1))
+    state = load_file(last / "trainer.safetensors")
+    muon = {k.removeprefix("optimizer.momentum_buffer.") for k in state if ".momentum_buffer." in k}
+    adamw = {k.removeprefix("optimizer.exp_avg.") for k in state if ".exp_avg." in k}
+    assert "model.audio_tower.layers.0.fc1.weight" in muon
+    assert "model.language_model.model.layers.0.mlp.up_proj.weight" in muon
+    assert {"ctc_head.weight", "model.audio_tower.conv1.weight", "model.audio_start_embedding"} <= adamw
+    assert "model.language_model.model.embed_tokens.weight" in adamw
+    assert not muon & adamw
 
 
 def test_both_stages_lower_their_loss_and_the_second_starts_from_the_first(tmp_path):

@@ -233,7 +233,7 @@ def write_safetensors(path: Path, outputs: Sequence[Output]) -> None:
         for output in ordered:
             tensor = output.make()
             assert (tensor.dtype, tuple(tensor.shape)) == (output.info.dtype, output.info.shape), output.name
-            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 @contextmanager

@@ -64,10 +64,12 @@ def finish_config(config: Any, outputs: list[Output]) -> None:
     embedding = next((dtype for name, dtype in types.items() if name.endswith(names.EMBEDDING)), None)
     config.dtype = embedding or outputs[0].info.dtype
     if isinstance(config, QwenAudioConfig):
-        config.text_config.dtype = config.audio_config.dtype = config.dtype
+        for part in (config.text_config, config.audio_config):
+            part.dtype = config.dtype  # type: ignore[union-attr]
 
 
 def end_ids(tokenizer: QwenAudioTokenizer | None, end: Any) -> dict[str, Any]:
+    """What generation_config.json says about the end of an answer; `end` is the id of `<|endoftext|>`."""
     if tokenizer is None:
         return {} if end is None else {"eos_token_id": end, "pad_token_id": end}
     # A turn also ends where the published chat code stops.
@@ -75,6 +77,7 @@ def end_ids(tokenizer: QwenAudioTokenizer | None, end: Any) -> dict[str, Any]:
 
 
 def check_buffer(where: object, name: str, tensor: Tensor, computed: Tensor) -> None:
+    """CheckpointError unless a stored table is the computed one, within the rounding of its type."""
     rounding = max(2e-4, torch.finfo(tensor.dtype).eps)
     if not torch.allclose(tensor.float(), computed, rtol=rounding, atol=rounding):
         raise CheckpointError(f"{where}: {name} is not the usual table, and no other is implemented")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
 from qwen_audio import tags
@@ -75,18 +75,14 @@ def read_vocabulary(path: Path) -> Vocabulary:
     data = json.loads(source.to_str())
     _check_kind(path, data)
     base = source.get_vocab_size(with_added_tokens=False)
-    tokenizer = Tokenizer(source.model)
-    tokenizer.normalizer, tokenizer.pre_tokenizer = source.normalizer, source.pre_tokenizer
-    tokenizer.decoder = source.decoder
-    tokenizer.add_special_tokens(_special_tokens())
-    ours = QwenAudioTokenizer(tokenizer_object=tokenizer)
+    backend = Tokenizer(source.model)
+    backend.normalizer, backend.pre_tokenizer = source.normalizer, source.pre_tokenizer
+    backend.decoder = source.decoder
+    backend.add_special_tokens(
+        [AddedToken(name, normalized=False, special=True) for name in tags.SPECIAL_TOKENS]
+    )
+    ours = QwenAudioTokenizer(tokenizer_object=backend)
     return Vocabulary(ours, base, {token["content"]: token["id"] for token in data["added_tokens"]})
-
-
-def _special_tokens() -> list[Any]:
-    from tokenizers import AddedToken
-
-    return [AddedToken(name, normalized=False, special=True) for name in tags.SPECIAL_TOKENS]
 
 
 def _check_kind(path: Path, data: dict[str, Any]) -> None:
