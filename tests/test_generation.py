@@ -1,11 +1,14 @@
 """Decoding of a batch: streaming, sampling, stops, closed sets of answers, guards, caches."""
 
+import re
+from pathlib import Path
+
 import dummies
 import pytest
 import small
 import tiny
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CompileConfig
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
@@ -74,6 +77,7 @@ def test_a_character_that_is_never_finished_is_said_at_the_end():
     assert row.end() == "\ufffd"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.integers(0, 255), st.sampled_from([9, 32, 0xF0, 0x9F, 300, 3000, 3770])), max_size=40
@@ -129,6 +133,7 @@ def test_draws_have_the_probabilities_of_the_scores():
         torch.testing.assert_close(shares, expected, atol=0.032, rtol=0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.05, 0.99), st.integers(1, 50))
 def test_top_p_and_top_k_keep_what_transformers_keeps(seed, top_p, top_k):
     scores = torch.randn(1, 40, generator=torch.Generator().manual_seed(seed)) * 2
@@ -263,13 +268,13 @@ def test_a_decoding_step_is_one_graph(model_type, text):
     model, processor = small.random_model(model_type, **text)
     batch = processor(WAVES, PROMPTS)
     batch.pop("labels")
-    settings = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-    plain = model.generate(**batch, **settings)
+    decoding = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    plain = model.generate(**batch, **decoding)
     compiling = CompileConfig(fullgraph=True, backend="aot_eager", mode="default")
     compiling._compile_all_devices = True
     torch._dynamo.reset()
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    compiled = model.generate(**batch, **settings, cache_implementation="static", compile_config=compiling)
+    compiled = model.generate(**batch, **decoding, cache_implementation="static", compile_config=compiling)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > graphs
     assert torch.equal(plain, compiled) and plain.shape[1] == batch["input_ids"].shape[1] + 8
 
@@ -305,3 +310,17 @@ def test_scores_of_answers_come_from_one_reading_of_the_audio(monkeypatch, model
         with torch.no_grad():
             losses = model(**processor([waves], [row])).token_losses
         assert score == pytest.approx(-losses.sum().item(), abs=1e-3)
+
+
+# the document
+
+
+def test_the_code_of_the_document_runs_as_it_says(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "generation.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/generation.md", "exec"), names)
+    assert ["".join(row) for row in names["pieces"]] == [one.text for one in names["answers"]]
+    assert names["drawn"][1] == names["alone"][0]
+    assert len(capsys.readouterr().out.splitlines()) == 7 and len(blocks) == 5
