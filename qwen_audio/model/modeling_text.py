@@ -122,7 +122,7 @@ class QwenAudioTextModel(Qwen2Model):
             else:
                 past = past_key_values.get_seq_length() if past_key_values is not None else 0
                 position_ids = torch.arange(length, device=inputs_embeds.device)[None] + past
-        mask = attention_mask
+        mask: Any = attention_mask
         if isinstance(mask, dict):
             mask = mask["full_attention"]
         elif mask is None or mask.ndim == 2:
@@ -154,7 +154,7 @@ class QwenAudioTextModel(Qwen2Model):
         if frequencies is None:
             frequencies = self._frequencies(position_ids)
             if cache is not None:
-                cache.rope_frequencies = frequencies
+                cache.rope_frequencies = frequencies  # type: ignore[attr-defined]
         angle = position_ids[..., None].float() * frequencies[:, None]
         angle = torch.cat((angle, angle), dim=-1)
         cos, sin = angle.cos(), angle.sin()
@@ -172,7 +172,8 @@ class QwenAudioTextModel(Qwen2Model):
         if config.use_dynamic_ntk and not self.training:
             length = position_ids.amax(-1, keepdim=True) + 1
             alpha = (2 ** torch.ceil((length / config.seq_length).log2() + 1) - 1).clamp(min=1)
-        base = config.rope_parameters["rope_theta"] * alpha ** (width / (width - 2))
+        rope: Any = config.rope_parameters
+        base = rope["rope_theta"] * alpha ** (width / (width - 2))
         exponent = torch.arange(0, width, 2, device=position_ids.device).float() / width
         return 1 / base**exponent
 
@@ -188,7 +189,8 @@ class QwenAudioTextForCausalLM(Qwen2ForCausalLM):
         self.model = QwenAudioTextModel(config)
         self.post_init()
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         if kwargs.get("is_first_iteration", False):
             begin_prompt(kwargs.get("past_key_values"))
-        return super().prepare_inputs_for_generation(*args, **kwargs)
+        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
+        return prepare(*args, **kwargs)
