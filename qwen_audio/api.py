@@ -87,7 +87,8 @@ class QwenAudio:
         total = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             total.update(name.encode())
-            total.update(tensor.detach().float().cpu().numpy().tobytes())
+            plain = tensor.dequantize() if hasattr(tensor, "__tensor_flatten__") else tensor
+            total.update(plain.detach().float().cpu().numpy().tobytes())
         return total.hexdigest()[:16]
 
     def transcribe(
@@ -301,12 +302,19 @@ def _token_limit(request: Request) -> int:
     return SPEECH_EXTRA_TOKENS + int(SPEECH_TOKENS_PER_SECOND * seconds)
 
 
-def load(model: str | Path | None = None, *, device: str | None = None, dtype: Any = None) -> QwenAudio:
+def load(
+    model: str | Path | None = None,
+    *,
+    device: str | None = None,
+    dtype: Any = None,
+    quantization: str | None = None,
+) -> QwenAudio:
     """Load a checkpoint directory, or the model inside the package if `model` is None. No network is used.
 
     device: "cpu", "cuda" ...; None takes the GPU when there is one. dtype: a torch dtype or its name; None is
-    float32 on a CPU and bfloat16 on a GPU. Raises FileNotFoundError, CheckpointError,
-    or ValueError for a device that cannot be used.
+    float32 on a CPU and bfloat16 on a GPU. quantization: "int8" or "nf4" for the language model's matrices, see
+    quantization.py. Raises FileNotFoundError, CheckpointError, or ValueError for a device or a quantization that
+    cannot be used.
     """
     import torch
 
@@ -321,4 +329,4 @@ def load(model: str | Path | None = None, *, device: str | None = None, dtype: A
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
     folder = EMBEDDED if model is None else Path(model)
-    return QwenAudio(*load_checkpoint(folder, device, dtype), folder=folder)
+    return QwenAudio(*load_checkpoint(folder, device, dtype, quantization), folder=folder)

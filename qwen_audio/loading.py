@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qwen_audio.quantization import quantization_config
+
 EMBEDDED = Path(__file__).parent / "weights" / "tiny"
 _INDEX = "model.safetensors.index.json"
 
@@ -18,11 +20,16 @@ class CheckpointError(ValueError):
     """A checkpoint directory that cannot be used; the message names the file and the key or tensor."""
 
 
-def load_checkpoint(folder: str | Path, device: str, dtype: Any) -> tuple[Any, Any]:
+def load_checkpoint(
+    folder: str | Path, device: str, dtype: Any, quantization: str | None = None
+) -> tuple[Any, Any]:
     """The model (in evaluation mode) and the processor of a checkpoint directory.
+
+    quantization: None, or a name of `quantization.QUANTIZATIONS`.
 
     Raises:
         FileNotFoundError: no such directory.
+        ValueError: a quantization that there is not, or whose packages are not installed.
         CheckpointError: a file is missing or broken, or the weights do not fit config.json.
     """
     folder = Path(folder)
@@ -47,11 +54,16 @@ def load_checkpoint(folder: str | Path, device: str, dtype: Any) -> tuple[Any, A
     from qwen_audio.tokenizer import QwenAudioTokenizer
 
     check_tensors(folder, config, files)
+    how: dict[str, Any] = {}
+    if quantization is not None:
+        how["quantization_config"] = quantization_config(quantization, dtype)
+        if quantization == "nf4":  # such a model cannot be moved after it is made
+            how["device_map"] = {"": device}
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # two bars for a model of some megabytes are noise
     try:
         model: Any = QwenAudioForConditionalGeneration.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True
+            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, **how
         )
     finally:
         if shown:
@@ -62,7 +74,9 @@ def load_checkpoint(folder: str | Path, device: str, dtype: Any) -> tuple[Any, A
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {reason}") from error
     _check_ids(folder, config, tokenizer)
-    model.to(torch.device(device)).eval()
+    if "device_map" not in how:
+        model.to(torch.device(device))
+    model.eval()
     return model, QwenAudioProcessor(tokenizer)
 
 

@@ -4,7 +4,15 @@ Importing this package registers the classes with transformers' Auto classes, so
 `AutoModelForCausalLM.from_pretrained(directory)` works without `trust_remote_code`.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+    AutoTokenizer,
+)
+from transformers.models.auto import modeling_auto
 
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
@@ -21,6 +29,11 @@ AutoModel.register(QwenAudioEncoderConfig, QwenAudioEncoder, exist_ok=True)
 AutoModel.register(QwenAudioTextConfig, QwenAudioTextModel, exist_ok=True)
 AutoModelForCausalLM.register(QwenAudioTextConfig, QwenAudioTextForCausalLM, exist_ok=True)
 AutoModelForCausalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
+AutoModelForMultimodalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
+# `pipeline` and `transformers serve` do not ask the Auto class but this table of names, which has no register().
+modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.setdefault(
+    QwenAudioConfig.model_type, QwenAudioForConditionalGeneration.__name__
+)
 AutoTokenizer.register(QwenAudioConfig, QwenAudioTokenizer, exist_ok=True)
 AutoProcessor.register(QwenAudioConfig, QwenAudioProcessor, exist_ok=True)
 

@@ -46,6 +46,8 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     supports_gradient_checkpointing = True
     _no_split_modules = ["QwenAudioEncoderLayer"]
     _supports_sdpa = True
+    # Quantisers of transformers leave these as they are, whatever list they are given; in float16 they stay float32.
+    _keep_in_fp32_modules = ["audio_tower", "audio_projection"]
 
     def __init__(self, config: QwenAudioConfig) -> None:
         super().__init__(config)
@@ -70,6 +72,17 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             std = self.config.get_text_config().initializer_range
             initialization.normal_(self.audio_start_embedding, mean=0.0, std=std)
             initialization.normal_(self.audio_end_embedding, mean=0.0, std=std)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> Any:
+        """As in transformers, but ValueError for a model quantised with torchao, which could not be read again."""
+        # torchao's reader takes every name apart at a dot, and audio_start_embedding has none.
+        method = getattr(getattr(self.config, "quantization_config", None), "quant_method", None)
+        if method == "torchao":
+            raise ValueError(
+                "a model quantised with torchao cannot be saved: keep the checkpoint it was made of, and "
+                "quantise on loading"
+            )
+        return super().save_pretrained(save_directory, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
