@@ -26,7 +26,7 @@ from qwen_audio.loading import CheckpointError
 
 SHARD_BYTES = 2 * 10**9
 # Pages of a mapped pickle file that were touched count as memory until it is closed: reopen it after so many.
-_REOPEN_BYTES = 10**9
+_REOPEN_BYTES = 5 * 10**8
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "BOOL": torch.bool, "U8": torch.uint8,
@@ -234,6 +234,7 @@ def write_safetensors(path: Path, outputs: Sequence[Output]) -> None:
             tensor = output.make()
             assert (tensor.dtype, tuple(tensor.shape)) == (output.info.dtype, output.info.shape), output.name
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            del tensor  # with it goes its mapped file, before the next one is opened
 
 
 @contextmanager
