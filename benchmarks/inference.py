@@ -151,6 +151,8 @@ def encoder(ours: Any, other: Any, device: str, dtype: torch.dtype, repeats: int
             lambda f=features, n=lengths: ours.audio_tower(f, n),
             lambda w=whole, t=tower: t(w),
             repeats,
+            sum(len(clip) for clip in clips) / SAMPLE_RATE,
+            "audio s",
         )
 
 
@@ -183,7 +185,7 @@ def decode(
         }
         for cache in (None, "static") if device == "cuda" else (None,):
             compare(
-                f"answer of 128 tokens, batch {size}, {cache or 'dynamic'} cache",
+                f"5 s of audio and 128 tokens, batch {size}, {cache or 'dynamic'} cache",
                 lambda m=mine, c=cache: ours.generate(**m, **settings, cache_implementation=c),
                 lambda t=theirs, c=cache: other.generate(**t, **settings, cache_implementation=c),
                 repeats,
@@ -201,19 +203,28 @@ def decode(
         )
 
 
-def dialogue(ours: Any, processor: QwenAudioProcessor, repeats: int) -> None:
-    """First token of a second turn after a turn with 30 s of audio: kept cache beside reading all again."""
+def dialogue(
+    ours: Any, other: Any, processor: QwenAudioProcessor, device: str, dtype: torch.dtype, repeats: int
+) -> None:
+    """First token of a second turn after 30 s of audio, which plain transformers reads and encodes again."""
     from qwen_audio.generation import continue_dialogue
 
     tok = processor.tokenizer
-    clip = log_mel(noise(30.0))
+    wave = noise(30.0)
+    clip = log_mel(wave)
     first, _ = processor.encode_row([clip.shape[-1]], [Segment("What is heard?", False, False)])
     _, kept = continue_dialogue(ours, processor, first, [clip], None, 8)
     second = [*kept.ids, *tok.encode_plain(" And then?")]
+    theirs = {
+        "input_ids": torch.tensor([second], device=device),
+        "attention_mask": torch.ones(1, len(second), dtype=torch.long, device=device),
+        "input_features": padded([wave], device, dtype),
+        "feature_attention_mask": torch.ones(1, 3000, dtype=torch.long, device=device),
+    }
     compare(
-        "first token of the second turn, beside reading all again",
+        "first token of the second turn",
         lambda: continue_dialogue(ours, processor, second, [clip], kept, 1),
-        lambda: continue_dialogue(ours, processor, second, [clip], None, 1),
+        lambda: other.generate(**theirs, max_new_tokens=1, do_sample=False, pad_token_id=tok.eos_token_id),
         repeats,
     )
 
@@ -245,7 +256,7 @@ def main() -> None:
     if "decode" in wanted:
         decode(ours, other, processor, given.device, dtype, given.repeats)
     if "dialogue" in wanted:
-        dialogue(ours, processor, given.repeats)
+        dialogue(ours, other, processor, given.device, dtype, given.repeats)
 
 
 if __name__ == "__main__":

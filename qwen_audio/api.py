@@ -73,9 +73,14 @@ class QwenAudio:
     """A loaded model. Audio is a path, bytes, a binary file object or (array, rate), at most 30 s long."""
 
     def __init__(self, model: Any, processor: Any, folder: Path | None = None) -> None:
+        from transformers import GenerationConfig
+
         self.model = model
         self.processor = processor
         self.folder = folder
+        # transformers would fill every setting that a call leaves open from the checkpoint's generation_config.json
+        # (suppressed tokens, time limits ...): here what the calls say holds, and nothing else.
+        model.generation_config = GenerationConfig()
 
     @property
     def name(self) -> str:
@@ -184,10 +189,17 @@ class QwenAudio:
         numbering: str = "dialogue",
         window: int = WINDOW_TOKENS,
         sampling: Sampling | None = CHAT,
+        loop_guard: bool = True,
     ) -> Chat:
         """A new dialogue with this model, which must be one that was tuned on dialogues; see `chat.Chat`."""
         return Chat(
-            self.model, self.processor, system=system, numbering=numbering, window=window, sampling=sampling
+            self.model,
+            self.processor,
+            system=system,
+            numbering=numbering,
+            window=window,
+            sampling=sampling,
+            loop_guard=loop_guard,
         )
 
     def run(self, requests: Sequence[Request], batch_size: int = 8) -> list[Output]:

@@ -75,6 +75,7 @@ class Chat:
             published code does.
         window: system message and earlier turns stay under this number of tokens.
         sampling: how answers are drawn; None is greedy.
+        loop_guard: whether an answer that repeats itself is ended.
 
     `history` holds the finished turns, also those outside the window; a failed or abandoned answer adds
     none. To go back a turn, remove it from the list.
@@ -89,10 +90,12 @@ class Chat:
         numbering: str = "dialogue",
         window: int = WINDOW_TOKENS,
         sampling: Sampling | None = CHAT,
+        loop_guard: bool = True,
     ) -> None:
         audio_numbers([], numbering)  # checks the name
         self.model, self.processor = model, processor
         self.system, self.numbering, self.window, self.sampling = system, numbering, window, sampling
+        self.loop_guard = loop_guard
         self.history: list[Turn] = []
         self.last_reply: Reply | None = None
         self._kept: Kept | None = None
@@ -214,6 +217,12 @@ class Chat:
             window=self.window,
             numbering=self.numbering,
         )
+        most = self.model.config.get_text_config().max_position_embeddings
+        if len(prompt.ids) + max_new_tokens > most:
+            raise ChatError(
+                f"the query makes a prompt of {len(prompt.ids)} tokens, which with {max_new_tokens} for the answer "
+                f"is over the {most} of the model: shorten it, or give fewer recordings"
+            )
         mels = [_mel(clip) for clip in prompt.clips]
         shown = Readable()
         generation, kept = continue_dialogue(
@@ -224,6 +233,7 @@ class Chat:
             self._kept,
             max_new_tokens,
             sampling=self.sampling,
+            loop_guard=self.loop_guard,
             stream=None if on_text is None else lambda _, text: _pass_on(on_text, shown.add(text)),
         )
         self._kept = kept

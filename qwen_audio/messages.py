@@ -32,6 +32,7 @@ MAX_BYTES = 25_000_000  # of one recording sent as data; 30 s of 48 kHz stereo i
 
 _PART_TYPES = ("text", "input_audio", "audio_url", "audio")
 _DATA_URL = re.compile(r"data:[^,]*?(;base64)?,", re.IGNORECASE)
+_LONGEST_HEAD = 200  # characters before the comma of a data URL
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ def _typed_part(part: dict[str, Any], where: str, allow_paths: bool) -> str | Cl
 
 def _recording(source: Any, where: str, allow_paths: bool) -> Recording:
     if isinstance(source, str) and _is_data_url(source):
-        head = _DATA_URL.match(source)
+        head = _DATA_URL.match(source[:_LONGEST_HEAD])
         if not head or not head[1]:
             raise ChatError(f"{where}: the data URL is not of the form data:audio/wav;base64,...: correct it")
         return load_recording(_from_base64(source[head.end() :], where), where=where)

@@ -69,7 +69,7 @@ def run(model: Any, tokenizer: Any, inputs: dict[str, Tensor], how: Run) -> list
         max_new_tokens=max(how.limits),
         do_sample=False,  # draws are made by the Sampler; what is left is to take the largest
         num_beams=1,
-        repetition_penalty=1.0,  # a checkpoint's own generation_config.json has no say here
+        repetition_penalty=1.0,  # not what a checkpoint's generation_config.json may say
         no_repeat_ngram_size=0,
         eos_token_id=ends,
         pad_token_id=tokenizer.eos_token_id,

@@ -206,6 +206,23 @@ def test_interleaved_dialogues_beyond_the_trained_length_answer_as_alone() -> No
 # drawing and limits ----------------------------------------------------------------
 
 
+def test_a_query_that_does_not_fit_the_model_is_refused(model: QwenAudio, chat: Chat) -> None:
+    most = model.model.config.get_text_config().max_position_embeddings
+    with pytest.raises(ChatError, match=f"over the {most} of the model"):
+        chat.say("word " * most)
+    assert chat.history == []
+
+
+def test_the_loop_guard_can_be_lifted(model: QwenAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qwen_audio import stopping
+
+    monkeypatch.setattr(stopping, "loop_length", lambda tail: 1)  # whatever it says is taken for a loop
+    monkeypatch.setattr(stopping, "LOOP_TOKENS", 2)
+    query = which("up")
+    assert model.chat(sampling=None).say(query).ended_by == "loop"
+    assert model.chat(sampling=None, loop_guard=False).say(query).ended_by != "loop"
+
+
 def test_a_cut_answer_keeps_its_last_token(model: QwenAudio, chat: Chat) -> None:
     reply = chat.say(which("down"), max_new_tokens=4)  # bytes
     assert (reply.text, reply.ended_by) == ("down", "length")

@@ -253,6 +253,46 @@ def test_a_conversion_that_stops_while_writing_leaves_no_target(tmp_path_factory
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
+def test_what_else_has_the_name_of_the_unfinished_folder_is_left_alone(source, tmp_path):
+    (tmp_path / "ours.partial").mkdir()
+    (tmp_path / "ours.partial/mydata.txt").write_text("years")
+    with pytest.raises(ValueError, match=r"ours\.partial is in the way"):
+        convert(source, tmp_path / "ours")
+    assert (tmp_path / "ours.partial/mydata.txt").read_text() == "years"
+    (tmp_path / "other.partial").mkdir()
+    (tmp_path / "other.partial/.qwen-audio-convert").write_text(str(os.getppid()))  # a process that runs
+    with pytest.raises(ValueError, match="written by another run"):
+        convert(source, tmp_path / "other")
+    (tmp_path / "third").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="exists already"):
+        convert(source, tmp_path / "third")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: x.to(torch.complex64), lambda x: x.to_sparse(), lambda x: x.to(torch.int32)]
+)
+def test_tensors_that_are_no_weights_are_named(tensors, tmp_path, change):
+    folder = published.write(tmp_path / "source", tensors)
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    name = "transformer.ln_f.weight"
+    torch.save({**tensors, name: change(tensors[name])}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=name):
+        convert(folder, tmp_path / "ours")
+    assert not (tmp_path / "ours.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("num_hidden_layers", 2.5), ("seq_length", 1), ("hidden_size", -4)]
+)
+def test_sizes_that_are_none_are_named(source, tmp_path, key, value):
+    shutil.copytree(source, tmp_path / "source")
+    facts = json.loads((tmp_path / "source/config.json").read_text())
+    (tmp_path / "source/config.json").write_text(json.dumps({**facts, key: value}))
+    with pytest.raises(CheckpointError, match=f"{key} is {value}"):
+        convert(tmp_path / "source", tmp_path / "ours")
+
+
 def test_files_that_are_missing_or_cut_are_named(tensors, tmp_path):
     folder = published.write(tmp_path / "source", tensors, shards=3)
     whole = (folder / "model-00002-of-00003.safetensors").read_bytes()

@@ -304,8 +304,11 @@ def test_decoding_of_every_kind_gives_the_greedy_answer(kind: str) -> None:
     row = inputs_of(processor, ["down", "hiss"])
     wanted = model.generate(**row, **GREEDY)
     other = random_model(kind, seed=1, **TEXT_MODELS[kind])[0]
+    heard_by_draft = []
+    other.audio_tower.register_forward_hook(lambda *_: heard_by_draft.append(1))
     for way in ({"prompt_lookup_num_tokens": 3}, {"assistant_model": other}, {"assistant_model": model}):
         assert torch.equal(model.generate(**row, **GREEDY, **way), wanted), list(way)
+    assert heard_by_draft == [1]  # the draft hears the recordings, and once
 
 
 @pytest.mark.parametrize("kind", TEXT_MODELS)

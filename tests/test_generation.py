@@ -279,13 +279,26 @@ def test_a_decoding_step_is_one_graph(model_type, text):
     assert torch.equal(plain, compiled) and plain.shape[1] == batch["input_ids"].shape[1] + 8
 
 
-def test_the_settings_of_a_checkpoint_do_not_change_greedy_answers(pair):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_sample": True, "top_p": 0.5, "top_k": 3, "repetition_penalty": 1.7},
+        {"suppress_tokens": [97, 101, 105, 111], "encoder_repetition_penalty": 1.5},
+        {"do_sample": True, "num_return_sequences": 2, "stop_strings": ["e"], "max_time": 0.001},
+    ],
+)
+def test_the_settings_of_a_checkpoint_do_not_change_answers(pair, settings):
+    from transformers import GenerationConfig
+
+    from qwen_audio.api import QwenAudio
+
     model, processor = pair
     plain = generate(model, processor, WAVES, PROMPTS, 20)
     before = model.generation_config
     try:
-        model.generation_config = type(before)(do_sample=True, top_p=0.5, top_k=3, repetition_penalty=1.7)
-        assert generate(model, processor, WAVES, PROMPTS, 20) == plain
+        model.generation_config = GenerationConfig(**settings)
+        used = QwenAudio(model, processor)
+        assert generate(used.model, processor, WAVES, PROMPTS, 20) == plain
     finally:
         model.generation_config = before
 

@@ -115,6 +115,34 @@ def test_every_length_up_to_30_s_fits_its_span(model, processor):
             assert torch.isfinite(model(**without_labels(batch)).logits).all(), samples
 
 
+def test_spans_without_any_clip_are_an_error(model, processor):
+    batch = without_labels(processor([[w] for w in waves(0.5)], [[text("a")]]))
+    prompt = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    for run in (lambda: model(**prompt), lambda: model.generate(**prompt, max_new_tokens=2)):
+        with pytest.raises(ValueError, match="1 audio spans but there are no clips"):
+            run()
+
+
+def test_embeddings_alone_can_be_continued(model, processor):
+    batch = without_labels(processor([[w] for w in waves(0.5)], [[text("hello")]]))
+    settings = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    wanted = model.generate(**batch, **settings)[:, batch["input_ids"].shape[1] :]
+    with torch.no_grad():
+        embeds = model.embed(batch["input_ids"], batch["input_features"], batch["feature_lengths"])
+    ours = model.generate(inputs_embeds=embeds, attention_mask=batch["attention_mask"], **settings)
+    assert ours.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"model_type": "cohere", "logit_scale": 0.06}, {"model_type": "granite", "logits_scaling": 8.0}],
+)
+def test_language_models_that_change_their_logits_are_refused(setting):
+    made = QwenAudioConfig(audio_config={"model_type": "qwen_audio_encoder"}, text_config=setting)
+    with pytest.raises(ValueError, match="changes its logits"), torch.device("meta"):
+        QwenAudioForConditionalGeneration(made)
+
+
 @pytest.mark.parametrize("fault", ["missing clip", "surplus clip", "other length"])
 def test_spans_that_do_not_fit_the_clips_are_an_error(model, processor, fault):
     batch = without_labels(processor([[w] for w in waves(0.5, 0.9)], [[text("a")], [text("b")]]))

@@ -51,6 +51,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: QwenAudioConfig) -> None:
         super().__init__(config)
+        _check_plain_logits(config.get_text_config())
         # transformers turns dictionaries into configurations before this point
         audio_config: Any = config.audio_config
         text_width = config.get_text_config().hidden_size
@@ -73,7 +74,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             initialization.normal_(self.audio_start_embedding, mean=0.0, std=std)
             initialization.normal_(self.audio_end_embedding, mean=0.0, std=std)
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> Any:
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """As in transformers, but ValueError for a model quantised with torchao, which could not be read again."""
         # torchao's reader takes every name apart at a dot, and audio_start_embedding has none.
         method = getattr(getattr(self.config, "quantization_config", None), "quant_method", None)
@@ -82,7 +83,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 "a model quantised with torchao cannot be saved: keep the checkpoint it was made of, and "
                 "quantise on loading"
             )
-        return super().save_pretrained(save_directory, **kwargs)
+        return super().save_pretrained(save_directory, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -121,6 +122,16 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         embeds = embeds.masked_scatter(is_pad[..., None], audio[valid])
         embeds = torch.where(is_start[..., None], self.audio_start_embedding.to(embeds.dtype), embeds)
         return torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
+
+    def _check_no_spans(self, input_ids: Tensor) -> None:
+        """A prompt with spans needs clips. A start that is followed by no padding is a token that a model wrote."""
+        begun = input_ids[:, :-1] == self.config.audio_start_token_id
+        spans = int((begun & (input_ids[:, 1:] == self.config.audio_pad_token_id)).sum())
+        if spans:
+            raise ValueError(
+                f"input_ids hold {spans} audio spans but there are no clips: give input_features, or leave out "
+                "the spans"
+            )
 
     @staticmethod
     def _check_spans(is_start: Tensor, is_end: Tensor, is_pad: Tensor, counts: Tensor) -> None:
@@ -167,6 +178,9 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
+            if input_features is None and not torch.compiler.is_compiling():
+                if past_key_values is None or int(past_key_values.get_seq_length()) == 0:
+                    self._check_no_spans(input_ids)
             inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
         elif input_features is not None:
             raise ValueError(
@@ -198,13 +212,19 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             loss=loss, token_losses=token_losses, past_key_values=outputs.past_key_values
         )
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Audio goes in with the prompt only: later steps find it in the cache."""
         if kwargs.get("is_first_iteration", False):
             begin_prompt(kwargs.get("past_key_values"))
         features = {k: kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
-        inputs = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
-        if kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True):
+        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
+        inputs = prepare(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
+        # A draft model reads its prompt in what transformers does not call its first iteration.
+        ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
+        draft = ids is not None and ids.shape[1] > 1 and cache is not None and not int(cache.get_seq_length())
+        if draft or kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True):
             inputs.update(features)
         return inputs
 
@@ -225,3 +245,14 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]
         input_ids, model_kwargs = expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return input_ids, {**model_kwargs, **features}
+
+
+def _check_plain_logits(config: Any) -> None:
+    """Refuse language models that change their logits after the head, which is called directly here."""
+    for key, plain in (("logit_scale", 1), ("logits_scaling", 1), ("final_logit_softcapping", None)):
+        value = getattr(config, key, plain)
+        if value not in (plain, None):
+            raise ValueError(
+                f"the language model has {key} = {value}: it changes its logits after the output layer, which is not "
+                "supported; use one without, such as Qwen or Llama"
+            )

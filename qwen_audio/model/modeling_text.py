@@ -189,8 +189,10 @@ class QwenAudioTextForCausalLM(Qwen2ForCausalLM):
         self.model = QwenAudioTextModel(config)
         self.post_init()
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         if kwargs.get("is_first_iteration", False):
             begin_prompt(kwargs.get("past_key_values"))
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
-        return prepare(*args, **kwargs)
+        return prepare(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)

@@ -89,7 +89,7 @@ def conversation_row(
         parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
         if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
             raise ChatError(f"message {len(messages)}: the content of assistant messages must be text")
-        turns = [*turns[:-1], Turn(turns[-1].query, "".join(part["text"] for part in parts))]
+        turns = [*turns[:-1], Turn(turns[-1].query, "".join(str(part["text"]) for part in parts))]
     segments = dialogue_segments(turns, system=dialogue.system or SYSTEM_PROMPT)
     if answered and open_end:
         segments = segments[:-1]  # without <|im_end|>

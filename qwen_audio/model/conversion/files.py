@@ -32,6 +32,7 @@ _DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "BOOL": torch.bool, "U8": torch.uint8,
     "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
 }  # fmt: skip
+_MARK = ".qwen-audio-convert"  # in a folder that is being written: the number of the process
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -128,6 +129,12 @@ def pickled_tensors(path: Path) -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()
     ):
         raise CheckpointError(f"{path} does not hold tensors by name: give a state dictionary")
+    for name, tensor in data.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in _DTYPE_NAMES:
+            kind = f"{tensor.dtype}, {tensor.layout}" + (", without data" if tensor.is_meta else "")
+            raise CheckpointError(
+                f"{path}: {name} is of a kind that is no weight ({kind}): convert plain weights"
+            )
     return {name: tensor.detach() for name, tensor in data.items()}
 
 
@@ -244,20 +251,29 @@ def new_folder(target: Path, needed_bytes: int) -> Iterator[Path]:
     Raises:
         ValueError: `target` exists, or the disk has no room for `needed_bytes`.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise ValueError(f"{target} exists already: name a new folder, nothing is overwritten")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    if partial.is_dir():
-        shutil.rmtree(partial)  # left by a run that was killed
+    if os.path.lexists(partial):
+        # Only what this function began, and no one is writing any more, is cleared away.
+        if not (partial / _MARK).is_file():
+            raise ValueError(f"{partial} is in the way: move it, or name another folder")
+        if _alive((partial / _MARK).read_text()):
+            raise ValueError(
+                f"{partial} is being written by another run: wait for it, or name another folder"
+            )
+        shutil.rmtree(partial)
     free = shutil.disk_usage(target.parent).free
     if free < needed_bytes:
         raise ValueError(
             f"{target} needs {needed_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room"
         )
     partial.mkdir()
+    (partial / _MARK).write_text(str(os.getpid()))
     try:
         yield partial
+        (partial / _MARK).unlink()
         for file in partial.rglob("*"):
             if file.is_file():
                 file.chmod(0o644)
@@ -267,3 +283,16 @@ def new_folder(target: Path, needed_bytes: int) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _alive(process: str) -> bool:
+    """Whether another process of this number runs (asked on POSIX systems only)."""
+    if not process.isdecimal() or int(process) == os.getpid() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(process), 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

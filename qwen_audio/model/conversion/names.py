@@ -146,6 +146,9 @@ def check_tensors(
     may_be_there: Callable[[str], bool] = lambda name: False,
 ) -> None:
     """Raise TensorMismatch with all faults unless `found` has what is due, and else only what may be there."""
+    numbers = [name for name in due if name in found and not found[name].dtype.is_floating_point]
+    if numbers:
+        raise CheckpointError(f"{where}: these weights are not floating point: {_some(numbers)}")
     missing = [name for name in due if name not in found]
     unexpected = [name for name in found if name not in due and not may_be_there(name)]
     misshapen = {

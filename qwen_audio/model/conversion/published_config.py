@@ -41,6 +41,7 @@ _FIXED = {
     "quantization_config": None,
 }
 _MAX_POSITIONS = 8192
+_FRACTIONS = ("layer_norm_epsilon", "rotary_emb_base", "initializer_range")
 _AUTO_MAP = {
     "AutoConfig": "configuration_qwen.QWenConfig",
     "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel",
@@ -58,10 +59,16 @@ def _check(
         for key, value in {**{k: v for k, v in keys.items() if v is not None}, **fixed}.items()
         if key in data and data[key] != value
     ]
-    numbers = [
-        key for key, value in keys.items() if value is None and not isinstance(data[key], (int, float))
-    ]
-    wrong += [f"{part}{key} is {data[key]!r}, not a number" for key in numbers]
+    for key, value in keys.items():
+        given = data[key]
+        if value is not None or isinstance(given, bool):
+            continue
+        if not isinstance(given, (int, float)):
+            wrong.append(f"{part}{key} is {given!r}, not a number")
+        elif not given > 0 or (given != int(given) and key not in _FRACTIONS):
+            wrong.append(f"{part}{key} is {given!r}, which is no size")
+        elif key == "seq_length" and given < 2:
+            wrong.append(f"{part}{key} is {given!r}; it must be 2 or more, because its logarithm divides")
     if wrong:
         raise CheckpointError(f"{path}: {'; '.join(wrong)}: this model cannot be converted")
 
