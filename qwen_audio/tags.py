@@ -179,6 +179,23 @@ def split_tags(text: str) -> list[tuple[str, bool]]:
     return pieces
 
 
+_LIKE_A_TAG = re.compile(r"<\|[^<>|\s]*\|>|</?audio>|" + re.escape(AUDIO_PAD))
+
+
+def check_text(text: str) -> None:
+    """ValueError for an answer that could not be read back: it spells a tag, or is no valid Unicode."""
+    if match := _LIKE_A_TAG.search(text):
+        raise ValueError(
+            f"the text {_short(text)!r} spells the tag {match.group()}, which could not be told from a tag: remove it"
+        )
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"the text {_short(text)!r} has half of a surrogate pair: correct its encoding")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def without_tags(text: str, problems: list[str], keep: Callable[[str], bool] = lambda tag: False) -> str:
     """The text without special tokens (each one reported in `problems`), white space collapsed."""
     pieces = []

@@ -16,7 +16,7 @@ from qwen_audio.answers import BODIES, Parsed
 from qwen_audio.tags import Segment
 from qwen_audio.task_table import ENGLISH, SPOKEN, SPOKEN_OR_ENGLISH, TASKS, Task, task_of
 from qwen_audio.text import collapse_spaces
-from qwen_audio.timestamps import Word
+from qwen_audio.timestamps import Span, Word
 
 if TYPE_CHECKING:
     from qwen_audio.data.manifest import Example
@@ -26,6 +26,7 @@ __all__ = [
     "TASKS",
     "Parsed",
     "Segment",
+    "Span",
     "Task",
     "Word",
     "example_prompt",
@@ -172,12 +173,9 @@ def render(example: Example, *, as_question: bool = False) -> list[Segment]:
     true_tag = annotated and pieces[1] == tags.language_tag(example.language)
     start, following = Segment(pieces[0], True, False), "".join(pieces[2:])
     segments = [start, Segment(pieces[1], True, true_tag), Segment(following, True, False), *rest]
-    in_tags = row.body == "words" or any(special for _, special in tags.split_tags(example.text))
-    if as_question and not in_tags:
-        segments += BODIES["answer"].render(example, "")
+    if as_question:
+        segments += BODIES[row.body].ask(example)
     else:
-        if as_question and row.body == "words":
-            segments.append(Segment(tags.time_tag(0.0), True, True))  # in the prompt of the task itself
         segments += BODIES[row.body].render(example, _form(row, _example_form(row, example)))
     return [*segments, Segment(tags.END_OF_TEXT, True, True)]
 

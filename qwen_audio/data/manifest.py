@@ -26,7 +26,7 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from qwen_audio.timestamps import Word, parse_words
+from qwen_audio.timestamps import Span, Word, parse_words
 
 # The short form's keys, beside the fields of Example themselves.
 _SHORT_FORM = ("path", "path2", "duration_s")
@@ -61,12 +61,34 @@ def _as_word(value: Any) -> Any:
     raise ValueError(f"{value!r} is not a timed word: give [word, start, end] with times in seconds")
 
 
+def _as_span(value: Any) -> Any:
+    """Accept a Span, `[label, start, end]`, `[label, start, end, text]` or an object with these keys."""
+    if isinstance(value, Span):
+        value = [value.label, value.start, value.end, value.text]
+    elif isinstance(value, Mapping) and {"label", "start", "end"} <= set(value) <= _SPAN_KEYS:
+        value = [value["label"], value["start"], value["end"], value.get("text")]
+    match value:
+        case [str(label), int() | float() as start, int() | float() as end, *rest] if (
+            label.strip() and len(rest) < 2 and all(text is None or isinstance(text, str) for text in rest)
+        ):
+            if not 0 <= start <= end < math.inf:
+                raise ValueError(f"the span {label!r} runs from {start} to {end} s: give 0 <= start <= end")
+            return Span(label, float(start), float(end), *rest)
+    raise ValueError(
+        f"{value!r} is not a span: give [label, start, end] or [label, start, end, text], times in seconds"
+    )
+
+
+_SPAN_KEYS = {"label", "start", "end", "text"}
+
+
 class Example(BaseModel):
     """One annotated example: audio reference(s), a task, and the wanted answer.
 
     `task` is a slug of `qwen_audio.tasks.TASKS`; `text` is the wanted answer; `label` is its class name where
     the task is a classification and `choices` are the classes; `question` is an English question that `text`
-    answers.  `meta` holds what only one task or source has (slots, notes, ...).
+    answers; `spans` are events, turns of speakers or overlapping utterances, in order of start.  `meta` holds
+    what only one task or source has (slots, entities, dialect, notes, ...).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -78,6 +100,7 @@ class Example(BaseModel):
     language: str | None = None
     target_language: str | None = None
     words: list[Annotated[Word, BeforeValidator(_as_word)]] | None = None
+    spans: list[Annotated[Span, BeforeValidator(_as_span)]] | None = None
     label: str | None = None
     choices: list[str] | None = None
     question: str | None = None
@@ -306,11 +329,15 @@ def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) ->
                 f"{path}: the example {example.id!r} has no audio: save it and set `audio` first"
             )
         seen.add(example.id)
-        row = example.model_dump(mode="json", exclude_none=True, exclude={"words", "meta"})
+        row = example.model_dump(mode="json", exclude_none=True, exclude={"words", "spans", "meta"})
         for ref in row["audio"]:
             ref["path"] = _relative(ref["path"], folder)
         if example.words is not None:
             row["words"] = [[w.word, w.start, w.end] for w in example.words]
+        if example.spans is not None:
+            row["spans"] = [
+                [s.label, s.start, s.end] + ([] if s.text is None else [s.text]) for s in example.spans
+            ]
         if example.meta:
             row["meta"] = example.meta
         lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
