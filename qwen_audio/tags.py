@@ -125,6 +125,13 @@ def language_tag(code: str | None) -> str:
     return _LANGUAGE_TAGS.get(code, UNKNOWN) if code else UNKNOWN
 
 
+def check_language(code: str) -> str:
+    """The code itself; ValueError for what has not the shape of a language code, such as "english"."""
+    if not re.fullmatch(r"[a-z]{2,3}(_[a-z]{2,4})?|unknown", code):
+        raise ValueError(f'the language {code!r} is no code: give two or three letters, such as "en"')
+    return code
+
+
 def language_of(tag: str) -> str | None:
     """Language code of a tag ("<|de|>" -> "de"); None for `<|unknown|>` and for other tags."""
     code = tag[2:-2]

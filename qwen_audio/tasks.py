@@ -96,10 +96,13 @@ def prompt(
     language without a tag, gives `<|unknown|>`. target_language: of a translation. question, choices: used by
     question tasks only; the choices are appended as "Choose from: a, b, c.". instruction: name of one of the
     task's forms, the first one if None.
-    Raises ValueError for an unknown task or form, and for a translation without a usable target language.
+    Raises ValueError for an unknown task or form, for what is no language code, and for a translation without a
+    usable target language.
     """
     row = task_of(task)
     form = _form(row, instruction)
+    for code in filter(None, (language, target_language)):
+        tags.check_language(code)
     audio_tag = _audio_language(row, language)
     if audio_tag is None:
         return _merge((row.start,))
@@ -197,20 +200,34 @@ _HEADER = re.compile(
 def parse(task: str, text: str) -> Parsed:
     """Read a generated string, with or without the prompt in front; never raises for any `text`.
 
-    Everything from the first `<|endoftext|>` or `<|im_end|>` on is left out. ValueError for an unknown task.
+    What could not be read, and what was repaired, is in `problems`. Everything from the first `<|endoftext|>` or
+    `<|im_end|>` on is left out. ValueError for an unknown task.
     """
     row = task_of(task)
     text = _END.split(text, maxsplit=1)[0].strip()
     header = _HEADER.match(text)
     assert header is not None  # every part is optional
     language = tags.language_of(header.group("language") or "")
-    body = text[header.end() :]
-    if row.task_tag == tags.QUESTION:
+    body, rest = text[header.end() :], header.group("rest")
+    strange = False
+    if row.task_tag == tags.QUESTION and not rest:
         if body.startswith(tags.QUESTION):
             body = body.partition(tags.ANSWER)[2]
-    elif header.group("rest"):
-        for form in row.forms.values():  # at most one of them matches
-            body = body.removeprefix("".join(form[1:]))
+    elif rest:
+        after = _after_form(row, rest, body)
+        strange = after is None
+        body = body if after is None else after
     parsed = BODIES[row.body].parse(body)
+    if strange:
+        parsed.problems.insert(0, f"the tags in front are not those of {task}: {rest}")
     parsed.language = language
     return parsed
+
+
+def _after_form(row: Task, head: str, body: str) -> str | None:
+    """What follows the tags of one of the task's forms; `head` is task, text language and times."""
+    for form in row.forms.values():  # at most one of them matches
+        tail = "".join(form[1:])
+        if head.startswith(row.task_tag) and head.endswith(form[0]) and body.startswith(tail):
+            return body[len(tail) :]
+    return None

@@ -44,13 +44,16 @@ def text_answer(example: Example) -> list[Segment]:
 class Body(NamedTuple):
     """One kind of answer.
 
-    render: the labelled segments of an example under one of the task's forms. parse: any string into data,
-    never raising. ask: the labelled segments where the task is put as a free question.
+    annotation: what an example must have, in words. render: the labelled segments of an example under one of the
+    task's forms. parse: any string into data, never raising. ask: the labelled segments where the task is put as
+    a free question. grows: whether a longer recording has a longer answer.
     """
 
+    annotation: str
     render: Callable[[Example, str], list[Segment]]
     parse: Callable[[str], Parsed]
     ask: Callable[[Example], list[Segment]] = text_answer
+    grows: bool = False
 
 
 def tag(*names: str) -> Segment:

@@ -56,8 +56,10 @@ def _parse_note(text: str) -> Parsed:
     """fields: pitch and velocity (int), sonic (list of str), instrument; absent ones are left out."""
     fields: dict[str, Any] = {}
     problems: list[str] = []
+    read: list[tuple[int, int]] = []  # stretches of the text
     for name, pattern in _NOTE_FIELDS.items():
         match = pattern.search(text)
+        read += [match.span()] if match else []
         value = tags.without_tags(match.group(1), problems) if match else ""
         if match is None:
             problems.append(f"no {name}")
@@ -70,6 +72,9 @@ def _parse_note(text: str) -> Parsed:
             fields[name] = [part.strip() for part in value.split(",") if part.strip()]
         else:
             fields[name] = value
+    rest = "".join(char for at, char in enumerate(text) if not any(a <= at < b for a, b in read))
+    if rest.strip():
+        problems.append(f"not read: {collapse_spaces(rest)}")
     return Parsed(text.strip(), label=fields.get("instrument"), fields=fields, problems=problems)
 
 
@@ -90,7 +95,8 @@ def _parse_pitch(text: str) -> Parsed:
     if match is None or int(match.group(1)) >= tags.MIDI_VALUES:
         return Parsed(tags.without_tags(text, []), problems=["no pitch"])
     pitch = match.group(1)
-    return Parsed(pitch, label=pitch, fields={"pitch": int(pitch)})
+    problems = [f"not read: {rest}"] if (rest := collapse_spaces(_PITCH.sub("", text, count=1))) else []
+    return Parsed(pitch, label=pitch, fields={"pitch": int(pitch)}, problems=problems)
 
 
 def _ask_note(example: Example) -> list[Segment]:
@@ -100,6 +106,6 @@ def _ask_note(example: Example) -> list[Segment]:
 
 
 BODIES: dict[str, Body] = {
-    "note": Body(_render_note, _parse_note, _ask_note),
-    "pitch": Body(_render_pitch, _parse_pitch),
+    "note": Body("`meta.pitch`, `velocity`, `sonic`, `instrument`", _render_note, _parse_note, _ask_note),
+    "pitch": Body("`label`, else `text`", _render_pitch, _parse_pitch),
 }

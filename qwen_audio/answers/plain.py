@@ -27,10 +27,20 @@ def _render_text(example: Example, form: str) -> list[Segment]:
     return [plain(required(example, example.text, "text"))]
 
 
-def parse_text(text: str) -> Parsed:
-    """Plain text; every special token in it is a problem."""
+def _parse_transcript(text: str) -> Parsed:
     problems: list[str] = []
     return Parsed(tags.without_tags(text, problems), problems=problems)
+
+
+def _parse_text(text: str) -> Parsed:
+    """As a transcript, but it cannot be empty."""
+    parsed = _parse_transcript(text)
+    if not parsed.text:
+        parsed.problems.append(_EMPTY)
+    return parsed
+
+
+_EMPTY = "the answer is empty"
 
 
 def _render_answer(example: Example, form: str) -> list[Segment]:
@@ -41,6 +51,8 @@ def _parse_answer(text: str) -> Parsed:
     """An answer to a question may name times (the published chat model writes them inside sentences)."""
     problems: list[str] = []
     answer = tags.without_tags(text, problems, keep=lambda tag: bool(TIME_TAG.fullmatch(tag)))
+    if not answer:
+        problems.append(_EMPTY)
     return Parsed(answer, label=answer, problems=problems)
 
 
@@ -48,15 +60,19 @@ def _render_label(example: Example, form: str) -> list[Segment]:
     return [plain(required(example, example.label or example.text, "label"))]
 
 
+def _ask_label(example: Example) -> list[Segment]:
+    return [plain(required(example, example.text or example.label, "text"))]
+
+
 def _parse_label(text: str) -> Parsed:
-    parsed = parse_text(text)
+    parsed = _parse_text(text)
     parsed.label = parsed.text
     return parsed
 
 
 BODIES: dict[str, Body] = {
-    "transcript": Body(_render_transcript, parse_text),
-    "text": Body(_render_text, parse_text),
-    "answer": Body(_render_answer, _parse_answer),
-    "label": Body(_render_label, _parse_label),
+    "transcript": Body("`text`", _render_transcript, _parse_transcript, grows=True),
+    "text": Body("`text`", _render_text, _parse_text),
+    "answer": Body("`question`, `text`", _render_answer, _parse_answer),
+    "label": Body("`label`, else `text`", _render_label, _parse_label, _ask_label),
 }

@@ -118,6 +118,10 @@ def _parse_intent(text: str) -> Parsed:
     if not found:
         problems.append(f"no {tags.ACTION}")
         scenario, action = "", head
+    elif scenario and not scenario.startswith(tags.SCENARIO):
+        problems.append(f"no {tags.SCENARIO} in front of {collapse_spaces(scenario)}")
+    if tags.ENTITIES not in text:
+        problems.append(f"no {tags.ENTITIES}")
     scenario = tags.without_tags(scenario.removeprefix(tags.SCENARIO), problems)
     intent = tags.without_tags(action, problems)
     slots: dict[str, Any] = {}
@@ -192,8 +196,8 @@ def _ask_entities(example: Example) -> list[Segment]:
 
 
 BODIES: dict[str, Body] = {
-    "overlap": Body(_render_overlap, _parse_overlap, _ask_overlap),
-    "dialect": Body(_render_dialect, _parse_dialect),
-    "intent": Body(_render_intent, _parse_intent),
-    "entities": Body(_render_entities, _parse_entities, _ask_entities),
+    "overlap": Body("`spans` (text), else `text`", _render_overlap, _parse_overlap, _ask_overlap, grows=True),
+    "dialect": Body("`text`, `meta.dialect`", _render_dialect, _parse_dialect, grows=True),
+    "intent": Body("`label`, `meta.slots`, `text`", _render_intent, _parse_intent),
+    "entities": Body("`meta.entities`", _render_entities, _parse_entities, _ask_entities, grows=True),
 }

@@ -55,6 +55,10 @@ def _render_keyword(example: Example, form: str) -> list[Segment]:
     return segments
 
 
+def _ask_keyword(example: Example) -> list[Segment]:
+    return [plain(required(example, example.text or example.label, "text"))]
+
+
 _KEYWORD = re.compile(
     r"<\|startofword\|>(?P<name>.*?)<\|endofword\|>(?P<times>(?:<\|[0-9]{1,2}\.[0-9]{2}\|>)*)", re.S
 )
@@ -122,8 +126,8 @@ def _ask_spans(example: Example) -> list[Segment]:
 
 
 BODIES: dict[str, Body] = {
-    "words": Body(_render_words, _parse_words, _ask_words),
-    "keyword": Body(_render_keyword, _parse_keyword),
-    "events": Body(_render_events, _parse_spans, _ask_spans),
-    "turns": Body(_render_turns, _parse_spans, _ask_spans),
+    "words": Body("`words`", _render_words, _parse_words, _ask_words, grows=True),
+    "keyword": Body("`label`, else `text`; or `words`", _render_keyword, _parse_keyword, _ask_keyword),
+    "events": Body("`spans` (label: event)", _render_events, _parse_spans, _ask_spans, grows=True),
+    "turns": Body("`spans` (label: speaker 1, 2 ...)", _render_turns, _parse_spans, _ask_spans, grows=True),
 }

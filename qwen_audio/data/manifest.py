@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,8 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from qwen_audio import tags
+from qwen_audio.data.timed import as_span, as_word
 from qwen_audio.timestamps import Span, Word, parse_words
 
 # The short form's keys, beside the fields of Example themselves.
@@ -46,42 +46,6 @@ class AudioRef(BaseModel):
     duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
-def _as_word(value: Any) -> Any:
-    """Accept a Word, `[word, start, end]` or `{"word", "start", "end"}`; times in seconds."""
-    if isinstance(value, Word):
-        value = (value.word, value.start, value.end)
-    elif isinstance(value, Mapping) and len(value) == 3:
-        value = [value.get(key) for key in ("word", "start", "end")]
-    match value:
-        case [str(word), int() | float() as start, int() | float() as end] if word.strip():
-            # "not <=" also refuses NaN
-            if not 0 <= start <= end < math.inf:
-                raise ValueError(f"the word {word!r} runs from {start} to {end} s: give 0 <= start <= end")
-            return Word(word, float(start), float(end))
-    raise ValueError(f"{value!r} is not a timed word: give [word, start, end] with times in seconds")
-
-
-def _as_span(value: Any) -> Any:
-    """Accept a Span, `[label, start, end]`, `[label, start, end, text]` or an object with these keys."""
-    if isinstance(value, Span):
-        value = [value.label, value.start, value.end, value.text]
-    elif isinstance(value, Mapping) and {"label", "start", "end"} <= set(value) <= _SPAN_KEYS:
-        value = [value["label"], value["start"], value["end"], value.get("text")]
-    match value:
-        case [str(label), int() | float() as start, int() | float() as end, *rest] if (
-            label.strip() and len(rest) < 2 and all(text is None or isinstance(text, str) for text in rest)
-        ):
-            if not 0 <= start <= end < math.inf:
-                raise ValueError(f"the span {label!r} runs from {start} to {end} s: give 0 <= start <= end")
-            return Span(label, float(start), float(end), *rest)
-    raise ValueError(
-        f"{value!r} is not a span: give [label, start, end] or [label, start, end, text], times in seconds"
-    )
-
-
-_SPAN_KEYS = {"label", "start", "end", "text"}
-
-
 class Example(BaseModel):
     """One annotated example: audio reference(s), a task, and the wanted answer.
 
@@ -99,8 +63,8 @@ class Example(BaseModel):
     text: str
     language: str | None = None
     target_language: str | None = None
-    words: list[Annotated[Word, BeforeValidator(_as_word)]] | None = None
-    spans: list[Annotated[Span, BeforeValidator(_as_span)]] | None = None
+    words: list[Annotated[Word, BeforeValidator(as_word)]] | None = None
+    spans: list[Annotated[Span, BeforeValidator(as_span)]] | None = None
     label: str | None = None
     choices: list[str] | None = None
     question: str | None = None
@@ -143,9 +107,7 @@ class Example(BaseModel):
     @pydantic.field_validator("language", "target_language")
     @classmethod
     def _language_code(cls, code: str | None) -> str | None:
-        if code is not None and not re.fullmatch(r"[a-z]{2,3}(_[a-z]{2,4})?|unknown", code):
-            raise ValueError(f'the language {code!r} is no code: give two or three letters, such as "en"')
-        return code
+        return None if code is None else tags.check_language(code)
 
     @pydantic.field_validator("task")
     @classmethod
@@ -156,6 +118,26 @@ class Example(BaseModel):
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}{_close(task, TASKS)}")
         return task
+
+    @pydantic.model_validator(mode="after")
+    def _known_labels(self) -> Example:
+        """Where the choices are given, the wanted label is one of them; so is the label of every span."""
+        if self.choices is not None:
+            for label in self._labels():
+                if label not in self.choices:
+                    raise ValueError(
+                        f"the label {label!r} is not one of the choices {', '.join(self.choices)}: correct either"
+                    )
+        return self
+
+    def _labels(self) -> list[str]:
+        from qwen_audio.tasks import TASKS
+
+        body = TASKS[self.task].body
+        if body == "events":
+            return [span.label for span in self.spans or []]
+        text = [self.text] if body in ("label", "answer") else []
+        return [self.label] if self.label is not None else text
 
 
 @dataclass
@@ -303,11 +285,15 @@ def _check_renders(example: Example) -> None:
             f"the example {example.id!r} cannot be written in the form of its task {example.task}: {error}"
         ) from None
     known = example.audio[0].duration if example.audio else None
-    # Durations are rounded and words may end in the last frame: a tenth of a second is forgiven.
-    if known and example.words and example.words[-1].end > known + 0.1:
-        raise ManifestError(
-            f"the last word ends at {example.words[-1].end} s but the clip is {known} s long: correct the times"
-        )
+    for kind, ends in (
+        ("word", [word.end for word in example.words or []]),
+        ("span", [span.end for span in example.spans or []]),
+    ):
+        # Durations are rounded and words may end in the last frame: a tenth of a second is forgiven.
+        if known and ends and max(ends) > known + 0.1:
+            raise ManifestError(
+                f"the last {kind} ends at {max(ends)} s but the clip is {known} s long: correct the times"
+            )
 
 
 def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) -> None:
