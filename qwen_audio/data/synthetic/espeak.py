@@ -22,6 +22,7 @@ ESPEAK_RATE = 22050  # the rate espeak-ng synthesises at, samples per second
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when everything is spoken
 _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: report a failure instead of leaving the process
 _UTF8 = 1  # espeakCHARS_UTF8
+_IPA = 2  # phoneme mode of espeak_TextToPhonemes
 _EVENT_END, _EVENT_WORD = 0, 1
 _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "pitch_range": 4, "word_gap": 7}
 # An embedded command before the text: an echo of 1/256 of the sound.  It replaces the much louder echo of
@@ -99,6 +100,7 @@ class _Engine:
             raise EspeakError(
                 f"espeak-ng could not start with the data in {data!r}; reinstall espeakng-loader"
             )
+        self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self.chunks: list[bytes] = []
         self.events: list[tuple[int, int]] = []
         self.callback = _CALLBACK(self._receive)  # kept: the library holds only a bare pointer to it
@@ -139,6 +141,14 @@ class _Engine:
         # the first word begins with the command, at a position before the text
         events = [(max(position - len(_NO_ECHO), 0), sample) for position, sample in self.events]
         return np.frombuffer(b"".join(self.chunks), dtype=np.int16), events
+
+    def phonemes(self, text: str) -> str:
+        """The phonemes of `text` in the voice that is set, in espeak's IPA."""
+        data = ctypes.c_char_p(text.encode())
+        pieces: list[str] = []
+        while data.value is not None:  # one clause at a time; espeak moves the pointer on, to null at the end
+            pieces.append(self.lib.espeak_TextToPhonemes(ctypes.byref(data), _UTF8, _IPA).decode())
+        return " ".join(pieces)
 
     def close(self) -> None:
         self.lib.espeak_Terminate()
@@ -184,6 +194,17 @@ def variants() -> list[str]:
     import espeakng_loader
 
     return sorted(os.listdir(os.path.join(espeakng_loader.get_data_path(), "voices", "!v")))
+
+
+def phonemes(text: str, language: str) -> str:
+    """How `text` is pronounced, in IPA, in an espeak language or accent.
+
+    Raises EspeakError for an unknown language.
+    """
+    with _lock:
+        engine = _current()
+        engine.set_voice(Voice(language))
+        return engine.phonemes(text)
 
 
 def synthesize(words: Sequence[str], voice: Voice, *, separator: str = " ") -> Speech | None:
