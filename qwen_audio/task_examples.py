@@ -72,7 +72,7 @@ _ROWS = (
     _labelled("music_genre", "jazz"),
     example(
         "note_analysis",
-        "A guitar.",
+        "MIDI pitch 60, velocity 75, bright and percussive, a guitar",
         meta={"pitch": 60, "velocity": 75, "sonic": ["bright", "percussive"], "instrument": "guitar"},
     ),
     _labelled("note_pitch", "60"),

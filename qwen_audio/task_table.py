@@ -52,6 +52,11 @@ class Task:
 
 
 ENGLISH = tags.language_tag("en")
+# As questions say them.
+LANGUAGE_NAMES = {
+    "en": "English", "zh": "Chinese", "de": "German", "es": "Spanish", "ko": "Korean", "fr": "French",
+    "ja": "Japanese", "it": "Italian", "zh_tr": "traditional Chinese",
+}  # fmt: skip
 
 
 def _named(kind: str) -> tuple[str, ...]:

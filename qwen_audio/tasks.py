@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qwen_audio import tags
 from qwen_audio.answers import BODIES, Parsed
 from qwen_audio.tags import Segment
-from qwen_audio.task_table import ENGLISH, SPOKEN, SPOKEN_OR_ENGLISH, TASKS, Task, task_of
+from qwen_audio.task_table import ENGLISH, LANGUAGE_NAMES, SPOKEN, SPOKEN_OR_ENGLISH, TASKS, Task, task_of
 from qwen_audio.text import collapse_spaces
 from qwen_audio.timestamps import Span, Word
 
@@ -152,7 +152,7 @@ def example_prompt(example: Example, *, as_question: bool = False) -> list[Segme
     if as_question or row.task_tag == tags.QUESTION:
         choices = example.choices if as_question else None
         slug = row.slug if row.task_tag == tags.QUESTION else "audio_qa"
-        return prompt(slug, question=example.question or row.question, choices=choices)
+        return prompt(slug, question=_question(row, example), choices=choices)
     language = example.language
     if row.audio_language == SPOKEN and not language:
         language = "unknown"
@@ -160,6 +160,15 @@ def example_prompt(example: Example, *, as_question: bool = False) -> list[Segme
     return prompt(
         row.slug, language=language, target_language=example.target_language, instruction=instruction
     )
+
+
+def _question(row: Task, example: Example) -> str:
+    """The question of the example, else of its task; a translation is asked for by its language."""
+    question = example.question or row.question
+    if row.text_language == "target" and question == row.question:
+        tag = _text_language(row, "", example.target_language)
+        question = f"{question.rstrip('.')} into {LANGUAGE_NAMES[tags.language_of(tag) or '']}."
+    return question
 
 
 def render(example: Example, *, as_question: bool = False) -> list[Segment]:
