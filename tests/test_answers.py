@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from task_examples import EXAMPLES, answer_of, example, joined
 
 from qwen_audio import tags
+from qwen_audio.allowed import allowed_ids
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.tasks import TASKS, parse, render
+from qwen_audio.tasks import TASKS, example_prompt, parse, render
 from qwen_audio.text import collapse_spaces, spoken_form
 from qwen_audio.tokenizer import byte_tokenizer
 
@@ -180,6 +181,20 @@ def test_free_questions_are_answered_in_words(task: str, data: st.DataObject) ->
     assert asked.problems == []
     in_words = re.sub(r"<\|([0-9]+\.[0-9]{2})\|>", r"\1", asked.text)
     assert in_words == parse(task, answer_of(item)).text
+
+
+@pytest.mark.parametrize("task", EXAMPLES)
+@pytest.mark.parametrize("as_question", [False, True])
+def test_every_answer_may_be_generated(task: str, as_question: bool) -> None:
+    item = EXAMPLES[task]
+    prompt = example_prompt(item, as_question=as_question)
+    whole, _ = TOKENIZER.encode_segments(render(item, as_question=as_question))
+    answer = whole[len(TOKENIZER.encode_segments(prompt)[0]) :]
+    assert len(answer) > 1
+    allowed = allowed_ids(TOKENIZER, [prompt], len(TOKENIZER))[0]
+    assert all(allowed[i] for i in answer)
+    if TASKS[task].body == "label" and tags.NOTE_ANALYSIS not in joined(prompt) and not as_question:
+        assert allowed.sum() == 256 + 1  # a class name is bytes and an end
 
 
 def test_numbers_of_any_length_are_read() -> None:
