@@ -143,7 +143,7 @@ class SourceConfig:
     """One source of the mixture.
 
     Attributes:
-        kind: "speech", "long_speech", "spoken", "notes", "sounds" (synthetic), "manifest" or "joined"
+        kind: "speech", "long_speech", "spoken", "notes", "sounds", "music" (synthetic), "manifest" or "joined"
             (single words of a manifest).
         weight: how often it is drawn, relative to the others.
         path: the manifest, for "manifest" and "joined".
@@ -196,6 +196,7 @@ _GENERATORS = {
     "speech": ("qwen_audio.data.synthetic.speech", "SpeechGenerator"),
     "notes": ("qwen_audio.data.synthetic.notes", "NoteGenerator"),
     "sounds": ("qwen_audio.data.synthetic.sounds", "SoundGenerator"),
+    "scenes": ("qwen_audio.data.synthetic.scenes", "SceneGenerator"),
     "music": ("qwen_audio.data.synthetic.music", "MusicGenerator"),
     "spoken": ("qwen_audio.data.synthetic.spoken", "SpokenGenerator"),
 }

@@ -212,6 +212,6 @@ def _formants(vowel: str, tract: float, ring: float, size: int) -> np.ndarray:
     for centre, width in zip(centres, _WIDTHS, strict=True):
         c = centre * tract
         gain *= c**2 / np.sqrt((c**2 - f**2) ** 2 + (width * f) ** 2)
-    gain *= 1 + 4 * ring * np.exp(-0.5 * ((f - 2900 * tract**0.5) / 300) ** 2)
-    gain *= 1 + (f / 1500) ** 2  # the poles above 5 kHz that are left out, and radiation
+    gain *= 1 + 2.5 * ring * np.exp(-0.5 * ((f - 2900 * tract**0.5) / 300) ** 2)
+    gain *= 1 + (f / 3500) ** 2  # the poles above 5 kHz that are left out
     return (gain / np.sqrt(np.mean(gain**2))).astype(np.float32)
