@@ -210,6 +210,33 @@ def test_numbers_of_any_length_are_read() -> None:
             assert parsed.problems or TASKS[task].body in ("transcript", "text", "answer", "label")
 
 
+def test_slots_may_be_numbers() -> None:
+    item = example("speech_intent", "-", label="dim", language="en", meta={"slots": {"level": 0}})
+    assert parse("speech_intent", answer_of(item)).fields["slots"] == {"level": "0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "problem"),
+    [
+        ("<|0.50|>dog<|1.00|><|1.00|>cat<|1.50|>", "dog 0.5-1.0, cat 1.0-1.5", None),
+        ("<|1.00|>dog<|2.00|><|0.50|>cat<|3.00|>", "cat 0.5-3.0, dog 1.0-2.0", "spans out of order"),
+        ("dog<|1.00|>cat<|1.50|>", "dog 0.0-1.0, cat 1.0-1.5", "no start time for 'dog'"),
+        ("<|2.00|>dog<|1.00|>", "", "'dog' ends before it starts: <|2.00|> ... <|1.00|>"),
+        ("<|2.00|>dog<|31.00|>", "", "'dog' has a time beyond the last time tag: <|2.00|> ... <|31.00|>"),
+        ("<|31.00|>dog<|31.50|>", "", "'dog' has a time beyond the last time tag"),
+        ("<|2.00|>dog", "", "no end time for 'dog'"),
+        ("<|2.00|><|3.00|>", "", "no label between <|2.00|> and <|3.00|>"),
+        ("<|2.00|>", "", "no label after <|2.00|>"),
+        ("<|2.00|>a <|sil|> dog<|2.50|>", "a dog 2.0-2.5", "unexpected tag <|sil|>"),
+        ("", "", None),
+    ],
+)
+def test_spans_are_repaired(text: str, spans: str, problem: str | None) -> None:
+    parsed = parse("event_detection", text)
+    assert ", ".join(f"{s.label} {s.start}-{s.end}" for s in parsed.spans) == spans
+    assert parsed.problems == [] if problem is None else parsed.problems[0].startswith(problem)
+
+
 def test_what_does_not_belong_is_reported() -> None:
     assert parse("asr", "hello<|0.50|> world").problems == ["unexpected tag <|0.50|>"]
     assert parse("asr", "hello<|0.50|> world").text == "hello world"
@@ -223,6 +250,17 @@ def test_what_does_not_belong_is_reported() -> None:
         "no instrument",
     ]
     assert parse("speech_intent", "x<|entities|>y").problems
+    assert parse("speech_intent", "<|action|>go").problems == ["no <|entities|>"]
+    assert parse("sound_event", "").problems == parse("audio_qa", " ").problems == ["the answer is empty"]
+    assert parse("note_pitch", "about <|midi_pitch_60|>").problems == ["not read: about"]
+    assert parse("dialect_asr", "hello").problems == ["no dialect in front of the transcript"]
+    assert parse("dialect_asr", "hello").text == "hello"
+    assert parse("entity_recognition", "Rome").problems == ["entities that do not pair: Rome"]
+    assert parse("overlapped_asr", "a<|delim|>").problems == ["an empty transcript"]
+    late = "<|startofword|>on<|endofword|><|2.00|><|1.00|>"
+    assert parse("keyword_spotting", late).problems == [
+        "the times <|2.00|><|1.00|> of 'on' are no start and end"
+    ]
 
 
 def test_a_predicted_language_is_read() -> None:

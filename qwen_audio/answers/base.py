@@ -77,7 +77,7 @@ def with_times(text: str) -> list[Segment]:
 
 def required(example: Example, text: object, what: str) -> str:
     """The text with its white space collapsed; ValueError that names the example where there is none."""
-    text = collapse_spaces(str(text or ""))
+    text = "" if text is None else collapse_spaces(str(text))
     if not text:
         raise ValueError(
             f"example {example.id!r} of task {example.task!r} has no {what}: add it to the manifest"
