@@ -121,7 +121,7 @@ def _filler(slot: str, row: tuple[str, ...], determiner: str, genders: dict) -> 
         if slot == "V":
             return cell.split()[_VERB_FORMS[language].index(form)]
         if form in ("S", "X"):
-            return _agreeing(cell, genders[form](language))
+            return _agreeing(cell, genders[form][language])
         return cell.removeprefix("在") if form == "bare" else cell
 
     return fill
@@ -142,7 +142,7 @@ def _draw(rng: np.random.Generator) -> Sentence:
     slots = sorted({match[1] for match in _SLOT.finditer(frame[0])})
     rows: dict[str, tuple[str, ...]] = {}
     named: dict[str, str] = {}
-    genders: dict[str, Callable[[str], str]] = {}
+    genders: dict[str, dict[str, str]] = {}
     fillers: dict[str, Callable[[str, str], str]] = {}
     for slot in slots:
         determiner = ("a", "this", "my")[rng.integers(3)]
@@ -159,9 +159,9 @@ def _draw(rng: np.random.Generator) -> Sentence:
         rows[slot] = row
         if slot == "X":
             determiner = ("this", "my")[rng.integers(2)]
-            genders["X"] = lambda language, row=row: row[LANGUAGES.index(language)][0]
+            genders["X"] = {code: cell[0] for code, cell in zip(LANGUAGES, row, strict=True)}
         if slot == "S":
-            genders["S"] = lambda language, row=row: row[6]
+            genders["S"] = dict.fromkeys(LANGUAGES, row[6])
         fillers[slot] = _filler(slot, row, "a" if slot == "I" else determiner, genders)
     texts: dict[str, str] = {}
     entities: dict[str, list[tuple[str, str]]] = {}
