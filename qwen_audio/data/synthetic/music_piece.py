@@ -160,7 +160,9 @@ def perform(rng: np.random.Generator, plan: Plan, store: NoteStore) -> tuple[np.
 
 def lead_range(plan: Plan) -> range:
     """Pitches of the melody: an octave and a half in the lead's range, near its middle, higher for joy."""
-    low, high = (plan.lead.low, plan.lead.high) if plan.lead else (plan.singer.low, plan.singer.high)  # type: ignore[union-attr]
+    who = plan.lead or plan.singer
+    assert who is not None  # a plan has one of them
+    low, high = who.low, who.high
     shift = MOODS[plan.mood].shift if plan.mood else 0
     middle = min(max((low + high) // 2, 60), 76) + shift if plan.lead else (low + high) // 2 + shift // 3
     width = min(9, (high - low) // 2)
