@@ -12,7 +12,15 @@ pytest.importorskip("wordfreq", reason="the synth extra is not installed")
 
 from qwen_audio.answers.speech import entities_of
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.synthetic import espeak, parallel, parallel_words, spoken_commands, spoken_text, text
+from qwen_audio.data.synthetic import (
+    espeak,
+    mandarin,
+    parallel,
+    parallel_words,
+    spoken_commands,
+    spoken_text,
+    text,
+)
 from qwen_audio.data.synthetic.spoken import SpokenGenerator
 from qwen_audio.text import spoken_form
 
@@ -159,3 +167,46 @@ def test_held_out_english_has_unseen_words() -> None:
     sentences = {w for row in parallel_words.__dict__.values() if isinstance(row, str) for w in row.split()}
     unseen = said[True] - said[False] - known - sentences
     assert len(unseen) > 30
+
+
+# Chinese by character ------------------------------------------------------------------------------------
+
+
+def test_syllables_are_parted_or_given_up() -> None:
+    market = [(0, "s."), (10, "i."), (30, "ts.h"), (40, "ˈɑ"), (50, "ŋ"), (60, "")]
+    assert mandarin.syllable_starts(market, 2) == [0, 30]
+    assert mandarin.syllable_starts(market, 3) is None
+    assert mandarin.syllable_starts([(0, "th"), (5, "iɛ"), (9, "n"), (12, "ɑ")], 2) is None
+    assert mandarin.syllable_starts([(0, "th"), (5, "iɛ"), (9, "n"), (12, "m"), (15, "ɑ")], 2) == [0, 12]
+
+
+def test_hidden_word_events_are_found_again_by_syllable() -> None:
+    rng = np.random.default_rng(0)
+    errors, timed = [], 0
+    for _ in range(40):
+        words = text.units("zh", text.random_words(rng, "zh", 4))
+        engine = espeak._current()
+        engine.set_voice(espeak.Voice("sit/cmn", "m3", volume=60))
+        samples, events = engine.speak("".join(words))
+        active = espeak._active_frames(samples.astype(np.float32) / 32768)
+        starts = espeak._match(words, events, 0)
+        for k in range(1, len(starts) - 1):
+            if None in starts[k - 1 : k + 2]:
+                continue
+            hidden = [*starts[:k], None, *starts[k + 1 :]]
+            mandarin.part_compounds(hidden, engine.sounds, samples.size, active, espeak._FRAME)
+            if hidden[k] is not None:
+                errors.append(abs(hidden[k] - starts[k]) / espeak.ESPEAK_RATE)
+        speech = espeak.synthesize(words, espeak.Voice("sit/cmn", "m3", volume=60), separator="")
+        timed += speech is not None and speech.times is not None
+    assert len(errors) > 40
+    assert max(errors) < 0.015
+    assert timed >= 38
+
+
+def test_compounds_have_times_by_character() -> None:
+    words = list("老师昨天在市场买了一本书")
+    speech = espeak.synthesize(words, espeak.Voice("sit/cmn", "f1", volume=60), separator="")
+    assert speech is not None and speech.times is not None
+    assert len(speech.times) == len(words)
+    assert all(0.08 < end - start < 0.5 for start, end in speech.times)
