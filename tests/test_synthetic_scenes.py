@@ -28,6 +28,7 @@ from qwen_audio.data.synthetic.sound_stories import (
     alike,
     audibility,
     held_out_combination,
+    record,
     stems_of,
     surround,
 )
@@ -60,17 +61,18 @@ def stories(shape: str, count: int) -> list[Story]:
 
 
 def test_onsets_of_isolated_events_are_where_the_spans_say() -> None:
-    """First and last energy of a clip against its first onset and last offset: recorded, without noise and room."""
-    errors: list[float] = []
-    for sample in samples_of("event_detection", 150):
-        meta, spans = sample.example.meta, sample.example.spans
-        if meta["shape"] == "single" and "snr_db" not in meta:
-            heard = sounding(sample.waves[0], 99.0, -45)
-            errors.append(abs(heard[0][0] - spans[0].start))
-            if "reverberation_s" not in meta:
-                errors.append(abs(heard[-1][1] - spans[-1].end))
-    assert len(errors) >= 8
-    assert max(errors) <= 0.02
+    """First energy of a recorded clip against its first span, and the last one where no room rings on."""
+    onsets, offsets = [], []
+    for seed, story in enumerate(stories("single", 60)):
+        wave, conditions = record(np.random.default_rng(seed), stems_of(story))
+        if "snr_db" not in conditions:
+            # Not lower than -40 dB: a filter without delay rings before a low tone as it does after it.
+            heard = sounding(wave, 99.0, -40)
+            onsets.append(abs(heard[0][0] - story.spans[0].start))
+            if not conditions:
+                offsets.append(abs(heard[-1][1] - story.spans[-1].end))
+    assert len(onsets) >= 15 and len(offsets) >= 8
+    assert max(onsets) <= 0.02 and max(offsets) <= 0.02
 
 
 @pytest.mark.parametrize("label", UNITS)
@@ -143,10 +145,11 @@ def test_the_measured_snr_is_the_asked_one() -> None:
     for seed in range(8):
         noisy, snr = surround(np.random.default_rng(seed), wave, 0.0)
         added = noisy - wave
-        whole = sum(wave[start:end].size for start, end in [(RATE, len(wave) - RATE)])
         assert 10 * np.log10(active_power(wave) / np.mean(added**2)) == pytest.approx(snr, abs=0.05)
         # the siren never stops, so its plain mean power says nearly the same
-        assert 10 * np.log10(np.sum(wave**2) / whole / np.mean(added**2)) == pytest.approx(snr, abs=0.5)
+        assert 10 * np.log10(np.mean(wave[RATE:-RATE] ** 2) / np.mean(added**2)) == pytest.approx(
+            snr, abs=0.5
+        )
         assert 12 <= snr <= 45
 
 
@@ -176,7 +179,7 @@ def test_captions_say_what_is_heard(shape: str) -> None:
 
 
 def test_captions_come_in_every_style_and_tell_of_the_room() -> None:
-    texts = samples_of("audio_caption", 90)
+    texts = samples_of("audio_caption", 50)
     assert {sample.example.meta["instruction"] for sample in texts} == set(STYLES)
     assert any("scene" in sample.example.meta for sample in texts)
     story = stories("single", 1)[0]
@@ -205,7 +208,7 @@ def test_every_class_and_every_place_has_its_words() -> None:
 def test_answers_are_those_of_the_spans() -> None:
     kinds: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
-    for sample in samples_of("audio_qa", 250):
+    for sample in samples_of("audio_qa", 200):
         example = sample.example
         question, answer, events = example.question, example.text, example.meta["events"]
         labels = list(dict.fromkeys(label for label, _, _ in events))
@@ -249,7 +252,7 @@ def test_answers_are_those_of_the_spans() -> None:
                     assert answer == max(events, key=lambda e: e[2] - e[1])[0] or counts.total() > len(labels)
                 else:
                     assert events[0] == [answer, 0.0, events[0][2]]
-    assert set(kinds) == {"presence", "count", "order", "choice"} and min(kinds.values()) >= 20
+    assert set(kinds) == {"presence", "count", "order", "choice"} and min(kinds.values()) >= 12
     assert 0.35 < verdicts["yes"] / verdicts.total() < 0.7
 
 
@@ -305,7 +308,7 @@ def test_scenes_can_be_told_apart_at_unseen_places() -> None:
         ]
 
     assert len(SCENES) >= 10
-    assert told_apart(visits(0, 14, False), visits(1, 4, True)) > 0.75
+    assert told_apart(visits(0, 10, False), visits(1, 4, True)) > 0.75
 
 
 def test_vocal_sounds_can_be_told_apart_of_unseen_persons() -> None:
@@ -377,9 +380,9 @@ def test_same_seed_same_bytes_in_another_process() -> None:
 def test_samples_are_sound_and_render() -> None:
     source = SourceConfig(kind="scenes", weight=1.0).build()
     rng = np.random.default_rng(3)
-    drawn = [source.sample(rng) for _ in range(120)]
+    drawn = [source.sample(rng) for _ in range(80)]
     assert {sample.example.task for sample in drawn} == set(TASK_WEIGHTS)
-    assert len({sample.example.id for sample in drawn}) == 120
+    assert len({sample.example.id for sample in drawn}) == 80
     for sample in drawn:
         (wave,) = sample.waves
         assert wave.dtype == np.float32 and 0.3 * RATE < len(wave) < 11.1 * RATE
@@ -390,16 +393,16 @@ def test_samples_are_sound_and_render() -> None:
 
 def test_the_held_out_part_is_disjoint() -> None:
     for held_out in (False, True):
-        for sample in samples_of("event_detection", 25, held_out=held_out):
+        for sample in samples_of("event_detection", 12, held_out=held_out):
             labels = {span.label for span in sample.example.spans}
             if len(labels) > 1:
                 assert held_out_combination(sorted(labels, reverse=True)) == held_out
         places = {
-            sample.example.meta["place"] for sample in samples_of("acoustic_scene", 20, held_out=held_out)
+            sample.example.meta["place"] for sample in samples_of("acoustic_scene", 8, held_out=held_out)
         }
         assert {place % 10 == 0 for place in places} == {held_out}
     pitches = [
-        {s.example.meta["pitch"] for s in samples_of("vocal_sound", 40, held_out=held)}
+        {s.example.meta["pitch"] for s in samples_of("vocal_sound", 25, held_out=held)}
         for held in (False, True)
     ]
     assert not pitches[0] & pitches[1]

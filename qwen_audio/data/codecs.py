@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -123,7 +123,7 @@ def _frames(wave: np.ndarray, encoder: av.AudioCodecContext, codec: Codec) -> It
     count = -(-wave.size // size) + 4
     padded = np.zeros(count * size, np.float32)
     padded[: wave.size] = wave
-    samples = np.round(padded * 32767).astype(np.int16) if codec.format == "s16" else padded
+    samples: Any = np.round(padded * 32767).astype(np.int16) if codec.format == "s16" else padded
     for k in range(count):
         part = np.ascontiguousarray(samples[None, k * size : (k + 1) * size])
         frame = av.AudioFrame.from_ndarray(part, format=codec.format, layout="mono")

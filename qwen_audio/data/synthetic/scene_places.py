@@ -90,7 +90,8 @@ def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> t
     fixed = np.random.default_rng([_PLACE_SEED, SCENES.index(scene), place])
     echo, tilt = fixed.uniform(*kind.echo) if kind.wet else 0.0, fixed.uniform(-2, 1.5)
     low, high = fixed.uniform(20, 80), fixed.uniform(4500, 12000)
-    n, spans = samples(seconds), []
+    n = samples(seconds)
+    spans: list[Span] = []
     wave = np.zeros(n)
     for model, level in kind.textures:
         texture = model(rng, n)
