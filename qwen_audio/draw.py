@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,20 @@ if TYPE_CHECKING:
 
 _HEIGHT_INCHES = 3.6
 _DPI = 110
+# Fonts of Linux, macOS and Windows, one of which usually is there.
+_EAST_ASIAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK KR",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+)
 
 
 def draw_mel(
@@ -139,10 +155,25 @@ def plain(text: str) -> str:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG; the folder is made when missing."""
+    """Write a figure as PNG; the folder is made when missing. A character that no font here has is a box."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(_families())
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    figure.savefig(path, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, format="png")
+
+
+@lru_cache(maxsize=1)
+def _families() -> list[str]:
+    """matplotlib's own font, then those installed that have Chinese, Japanese and Korean characters."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _EAST_ASIAN if name in installed)]
 
 
 def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, color: str) -> None:  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from annotations import given_back, wanted
 from qwen_audio.cli import main
 from qwen_audio.data import stats
 from qwen_audio.data.manifest import read_manifest
+from qwen_audio.data.sources import SourceConfig
 from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
 from qwen_audio.data.synthetic.write import write_world
 from qwen_audio.show import spans_of
@@ -92,6 +93,16 @@ def test_all_tasks_of_a_generator_are_drawn_equally_often():
     rng, tasks = np.random.default_rng(0), ("note_pitch", "note_velocity")
     drawn = [WorldGenerator(tasks).sample(rng).example.task for _ in range(40)]
     assert 10 <= drawn.count("note_pitch") <= 30
+
+
+def test_the_world_is_a_source_of_training():
+    options = {"tasks": ["note_pitch", "sound_event"], "held_out": True}
+    source = SourceConfig("world", 1.0, options=options).build()
+    sample = source.sample(np.random.default_rng(3))
+    same = WorldGenerator(**options).sample(np.random.default_rng(3))
+    assert sample.example == same.example and sample.example.task in options["tasks"]
+    with pytest.raises(ValueError, match="unknown task 'sing'"):
+        SourceConfig("world", 1.0, options={"tasks": ["sing"]}).build()
 
 
 # files ------------------------------------------------------------------------------------

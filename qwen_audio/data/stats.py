@@ -29,7 +29,7 @@ class TaskStats:
     """
 
     seconds: list[float] = field(default_factory=list)
-    languages: Counter[str] = field(default_factory=Counter)
+    languages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     labels: Counter[str] = field(default_factory=Counter)
 
 
@@ -65,7 +65,7 @@ def tables(tasks: dict[str, TaskStats]) -> list[Table]:
     for name in ("task", "examples", "hours", "shortest s", "median s", "longest s", "by language"):
         hours.add_column(name, justify="left" if name in ("task", "by language") else "right")
     for task, stats in tasks.items():
-        shares = ", ".join(f"{code} {_hours(s)}" for code, s in stats.languages.most_common())
+        shares = ", ".join(f"{code} {_hours(s)}" for code, s in _descending(stats.languages))
         lengths = [f"{f(stats.seconds):.2f}" for f in (min, np.median, max)]
         hours.add_row(task, str(len(stats.seconds)), _hours(sum(stats.seconds)), *lengths, shares)
     total = [seconds for stats in tasks.values() for seconds in stats.seconds]
@@ -82,6 +82,10 @@ def tables(tasks: dict[str, TaskStats]) -> list[Table]:
                 labels.add_row(task, str(len(stats.labels)), ", ".join(shown + more))
         found.append(labels)
     return found
+
+
+def _descending(seconds: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted(seconds.items(), key=lambda pair: -pair[1])
 
 
 def _hours(seconds: float) -> str:
@@ -105,7 +109,7 @@ def draw(tasks: dict[str, TaskStats], path: str | os.PathLike[str]) -> None:
     codes = sorted({code for stats in tasks.values() for code in stats.languages})
     reach = np.zeros(len(names))
     for number, code in enumerate(codes):
-        width = np.array([tasks[name].languages[code] / 3600 for name in names])
+        width = np.array([tasks[name].languages.get(code, 0.0) / 3600 for name in names])
         color = "#bbbbbb" if code == NO_LANGUAGE else colormaps["tab20"](number % 20)
         left.barh(names, width, left=reach, label=code, color=color)
         reach += width

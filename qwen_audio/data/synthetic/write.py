@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from qwen_audio.data.sources import SourceConfig
 from qwen_audio.data.synthetic.world import WorldGenerator, known_tasks
 
 MANIFEST = "manifest.jsonl"
-_BLOCK = 8  # examples that a worker makes at once
+_BLOCK = 4  # examples that a worker makes at once
 
 # An example and the FLAC file of each of its clips.
 _Made = tuple[Example, list[bytes]]
@@ -112,6 +112,7 @@ def write_world(
             while seconds < share:
                 examples.append(_save(next(made), folder / name))
                 seconds += sum(ref.duration or 0.0 for ref in examples[-1].audio)
+            made.close()
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
@@ -121,17 +122,21 @@ def write_world(
 
 def _in_order(
     pool: ProcessPoolExecutor | None, workers: int, task: str, seed: int, held_out: bool
-) -> Iterator[_Made]:
+) -> Generator[_Made, None, None]:
     """Examples 0, 1, 2 ... of a task for ever; the workers are kept two blocks ahead."""
     if pool is None:
         for number in itertools.count():
             yield _make(task, number, seed, held_out)
+        return
     running: deque[Future[list[_Made]]] = deque()
-    blocks = itertools.count()
-    while True:
-        while len(running) < 2 * workers:
-            running.append(pool.submit(_make_block, task, next(blocks), seed, held_out))
-        yield from running.popleft().result()
+    try:
+        for block in itertools.count():
+            running.append(pool.submit(_make_block, task, block, seed, held_out))
+            if len(running) == 2 * workers:
+                yield from running.popleft().result()
+    finally:  # nobody wants the rest
+        for future in running:
+            future.cancel()
 
 
 def _make_block(task: str, block: int, seed: int, held_out: bool) -> list[_Made]:
