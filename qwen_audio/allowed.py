@@ -22,14 +22,16 @@ _MIDI = (
     *(tags.pitch_tag(n) for n in range(tags.MIDI_VALUES)),
     *(tags.velocity_tag(n) for n in range(tags.MIDI_VALUES)),
 )
-# Tag in the prompt -> special tokens that its answers may hold.
-ANSWER_TAGS: dict[str, tuple[str, ...]] = {
-    tags.TIMESTAMPS: (*_TIMES, tags.DELIMITER),
-    tags.QUESTION: _TIMES,  # an answer may say when
-    tags.AUDIO_GROUNDING: (tags.START_OF_WORD, tags.END_OF_WORD, tags.DELIMITER),
-    tags.NOTE_ANALYSIS: (tags.PITCH, tags.VELOCITY, tags.SONIC, tags.INSTRUMENT, *_MIDI),
-    tags.NAMED_ENTITY_RECOGNITION: _ENTITY,
-    tags.SPEECH_UNDERSTANDING: (*_ENTITY, tags.SCENARIO, tags.ACTION, tags.ENTITIES),
+# Tags that stand together in a prompt -> special tokens that its answers may hold.
+ANSWER_TAGS: dict[tuple[str, ...], tuple[str, ...]] = {
+    (tags.TIMESTAMPS,): (*_TIMES, tags.DELIMITER),
+    (tags.QUESTION,): _TIMES,  # an answer may say when
+    (tags.TRANSCRIBE, tags.DELIMITER): (tags.DELIMITER,),
+    (tags.TRANSCRIBE, tags.SPEAKER_META): (tags.START_OF_ENTITY_VALUE, tags.END_OF_ENTITY_VALUE),
+    (tags.AUDIO_GROUNDING,): (tags.START_OF_WORD, tags.END_OF_WORD, tags.DELIMITER),
+    (tags.NOTE_ANALYSIS,): (tags.PITCH, tags.VELOCITY, tags.SONIC, tags.INSTRUMENT, *_MIDI),
+    (tags.NAMED_ENTITY_RECOGNITION,): _ENTITY,
+    (tags.SPEECH_UNDERSTANDING,): (*_ENTITY, tags.SCENARIO, tags.ACTION, tags.ENTITIES),
 }
 # What ends an answer of a dialogue, as published. An answer to a task's tags ends with the first alone.
 STOPS = (tags.END_OF_TEXT, tags.IM_END, tags.IM_START)
@@ -58,8 +60,8 @@ def allowed_after(tokenizer: Any, tagged: str, vocabulary: int) -> Tensor:
     names = {tags.END_OF_TEXT}
     if tags.IM_START in tagged:
         names |= _IN_DIALOGUE
-    for tag, answers in ANSWER_TAGS.items():
-        if tag in tagged:
+    for together, answers in ANSWER_TAGS.items():
+        if all(tag in tagged for tag in together):
             names.update(answers)
     allowed[[tokenizer.special_id(name) for name in names]] = True
     return allowed

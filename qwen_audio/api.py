@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from qwen_audio import tags, tasks
+from qwen_audio.answers import BODIES
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
@@ -308,7 +309,7 @@ def _prompt(request: Request, language: str | None) -> list[Segment]:
 def _token_limit(request: Request) -> int:
     if request.max_new_tokens is not None:
         return request.max_new_tokens
-    if tasks.task_of(request.task).body not in ("transcript", "words"):
+    if not BODIES[tasks.task_of(request.task).body].grows:
         return ANSWER_TOKENS
     seconds = sum(len(wave) for wave in request.waves) / SAMPLE_RATE
     return SPEECH_EXTRA_TOKENS + int(SPEECH_TOKENS_PER_SECOND * seconds)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qwen_audio.cli_data import register
+
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
     from qwen_audio.results import Result
@@ -26,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+register(app)
 
 Inputs = Annotated[list[str], typer.Argument(help="Audio files, each at most 30 s.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]
@@ -198,34 +201,6 @@ def evaluate(
     console.print(
         f"{heard:.0f} s of audio in {seconds:.1f} s; written to {output}", markup=False, soft_wrap=True
     )
-
-
-@app.command()
-def synthesize(
-    output: Annotated[Path, typer.Argument(help="Folder to write: FLAC files and manifest.jsonl.")],
-    kind: Annotated[str, typer.Option(help="speech, long_speech, notes or sounds.")] = "speech",
-    count: Annotated[int, typer.Option(help="How many examples.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same examples.")] = 0,
-    held_out: Annotated[
-        bool,
-        typer.Option("--held-out", help="Speech from voices and a text stream that training never uses."),
-    ] = False,
-    utterances: Annotated[
-        str | None, typer.Option(help="Speech: only words, sentence, isolated or single.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="Only this task, e.g. word_timestamps.")] = None,
-) -> None:
-    """Write labelled examples of the synthetic world."""
-    from qwen_audio.data.synthetic.write import write_dataset
-
-    options: dict[str, object] = {}
-    if held_out:
-        options["held_out"] = True
-    if utterances:
-        options["kinds"] = {utterances: 1.0}
-    if task:
-        options["tasks" if "speech" in kind else "weights"] = {task: 1.0}
-    print(f"written: {write_dataset(kind, output, count, seed=seed, options=options)}")
 
 
 @app.command()

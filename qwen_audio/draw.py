@@ -1,18 +1,36 @@
-"""A picture of a recording: its log-mel, with word times drawn on it, as a PNG file."""
+"""Pictures of recordings as PNG files: log-mel with word times; waveform, log-mel and labels of an example."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from qwen_audio.timestamps import Word
+    from matplotlib.figure import Figure
+
+    from qwen_audio.timestamps import Span, Word
 
 _HEIGHT_INCHES = 3.6
 _DPI = 110
+# Fonts of Linux, macOS and Windows, one of which usually is there.
+_EAST_ASIAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK KR",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+)
 
 
 def draw_mel(
@@ -68,11 +86,94 @@ def draw_mel(
     axes.set_xlabel("seconds" + (" (below the picture: annotated words)" if true_words is not None else ""))
     axes.set_ylabel("mel band")
     if title:
-        # A title is data: a dollar sign in it must not start a formula.
-        axes.set_title(title.replace("$", r"\$"), fontsize=9, loc="left")
+        axes.set_title(plain(title), fontsize=9, loc="left")
+    save(figure, path)
+
+
+def draw_example(
+    waves: Sequence[np.ndarray],
+    path: str | os.PathLike[str],
+    *,
+    spans: Sequence[Span] = (),
+    title: str | None = None,
+) -> None:
+    """Write a PNG: waveform and log-mel of every clip, one under the other, and labels on the first one's time.
+
+    Args:
+        waves: (n,) float32 samples at 16 kHz of each clip, at most 30 s; at least one clip.
+        path: where to write; its folder is made when missing.
+        spans: what is heard when; each label has a line of its own, with the text of a span in its bar.
+        title: a line or two above the picture.
+
+    Raises:
+        AudioError: audio that has no log-mel (see `audio.log_mel`).
+    """
+    from matplotlib.figure import Figure
+
+    from qwen_audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
+
+    lanes = list(dict.fromkeys(span.label for span in spans))
+    heights = [1.0, 2.2] * len(waves)
+    if lanes:
+        heights.insert(2, 0.35 * len(lanes) + 0.2)
+    seconds = max(len(wave) for wave in waves) / SAMPLE_RATE
+    figure = Figure(
+        figsize=(min(max(6.0, 1.4 * seconds), 24.0), 1.1 + sum(heights)), dpi=_DPI, layout="constrained"
+    )
+    rows = list(figure.subplots(len(heights), sharex=True, height_ratios=heights))
+    rows[-1].set_xlabel("seconds")
+    if title:
+        rows[0].set_title(plain(title), fontsize=9, loc="left")
+    strip = rows.pop(2) if lanes else None
+    for number, wave in enumerate(waves):
+        upper, lower = rows[2 * number : 2 * number + 2]
+        upper.plot(np.arange(len(wave)) / SAMPLE_RATE, wave, linewidth=0.4, color="#334455")
+        upper.set_ylabel("waveform" if len(waves) == 1 else f"clip {number + 1}")
+        picture = np.asarray(log_mel(wave))
+        extent = (0.0, picture.shape[1] * HOP_LENGTH / SAMPLE_RATE, 0.0, picture.shape[0])
+        lower.imshow(picture, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=-1.5)
+        lower.set_ylabel("mel band")
+        lower.set_xlim(0.0, max(seconds, 0.01))
+    if strip is not None:
+        for span in spans:
+            lane = len(lanes) - 1 - lanes.index(span.label)
+            strip.barh(
+                lane, span.end - span.start, left=span.start, height=0.8, color="#bbd6ee", edgecolor="k"
+            )
+            middle = (span.start + span.end) / 2
+            strip.text(
+                middle, lane, plain(span.text or ""), ha="center", va="center", fontsize=7, clip_on=True
+            )
+        strip.set_yticks(range(len(lanes)), [plain(lane) for lane in reversed(lanes)], fontsize=8)
+        strip.set_ylim(-0.6, len(lanes) - 0.4)
+    save(figure, path)
+
+
+def plain(text: str) -> str:
+    """Text for a picture: it is data, so a dollar sign in it must not start a formula."""
+    return text.replace("$", r"\$")
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG; the folder is made when missing. A character that no font here has is a box."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(_families())
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    figure.savefig(path, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, format="png")
+
+
+@lru_cache(maxsize=1)
+def _families() -> list[str]:
+    """matplotlib's own font, then those installed that have Chinese, Japanese and Korean characters."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _EAST_ASIAN if name in installed)]
 
 
 def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, color: str) -> None:  # type: ignore[no-untyped-def]
@@ -82,7 +183,7 @@ def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, co
     axes.text(
         (word.start + word.end) / 2,
         middle,
-        word.word.replace("$", r"\$"),
+        plain(word.word),
         color=color,
         ha="center",
         va="center",

@@ -125,6 +125,13 @@ def language_tag(code: str | None) -> str:
     return _LANGUAGE_TAGS.get(code, UNKNOWN) if code else UNKNOWN
 
 
+def check_language(code: str) -> str:
+    """The code itself; ValueError for what has not the shape of a language code, such as "english"."""
+    if not re.fullmatch(r"[a-z]{2,3}(_[a-z]{2,4})?|unknown", code):
+        raise ValueError(f'the language {code!r} is no code: give two or three letters, such as "en"')
+    return code
+
+
 def language_of(tag: str) -> str | None:
     """Language code of a tag ("<|de|>" -> "de"); None for `<|unknown|>` and for other tags."""
     code = tag[2:-2]
@@ -177,6 +184,23 @@ def split_tags(text: str) -> list[tuple[str, bool]]:
     if position < len(text):
         pieces.append((text[position:], False))
     return pieces
+
+
+_LIKE_A_TAG = re.compile(r"<\|[^<>|\s]*\|>|</?audio>|" + re.escape(AUDIO_PAD))
+
+
+def check_text(text: str) -> None:
+    """ValueError for an answer that could not be read back: it spells a tag, or is no valid Unicode."""
+    if match := _LIKE_A_TAG.search(text):
+        raise ValueError(
+            f"the text {_short(text)!r} spells the tag {match.group()}, which could not be told from a tag: remove it"
+        )
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"the text {_short(text)!r} has half of a surrogate pair: correct its encoding")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def without_tags(text: str, problems: list[str], keep: Callable[[str], bool] = lambda tag: False) -> str:

@@ -52,6 +52,11 @@ class Task:
 
 
 ENGLISH = tags.language_tag("en")
+# As questions say them.
+LANGUAGE_NAMES = {
+    "en": "English", "zh": "Chinese", "de": "German", "es": "Spanish", "ko": "Korean", "fr": "French",
+    "ja": "Japanese", "it": "Italian", "zh_tr": "traditional Chinese",
+}  # fmt: skip
 
 
 def _named(kind: str) -> tuple[str, ...]:
@@ -98,6 +103,14 @@ _ROWS = (
                 {"wo_itn": (_OFF, tags.WITHOUT_ITN), "itn": (_OFF, tags.ITN)}),
     _transcript("speech_translation", "S2TT", "speech-to-text translation", "bleu", "Translate the speech.",
                 {"itn": (_OFF, tags.ITN)}, "text", task_tag=tags.TRANSLATE, text_language="target"),
+    # The delimiter in the prompt says that more than one transcript is wanted.
+    _transcript("overlapped_asr", "OSR", "overlapped speech recognition", "wer",
+                "Transcribe each of the speakers who talk at the same time.",
+                {"wo_itn": (_OFF, tags.DELIMITER, tags.WITHOUT_ITN), "itn": (_OFF, tags.DELIMITER, tags.ITN)},
+                "overlap"),
+    _transcript("dialect_asr", "Dialect ASR", "dialect speech recognition", "wer",
+                "Transcribe the speech, which is in a dialect.",
+                {"default": (_OFF, _SPEAKER, *_named("dialect"))}, "dialect"),
     _transcript("word_timestamps", "SRWT", "speech recognition with word-level time stamps", "aas",
                 "Transcribe the speech with a start and end time for every word.",
                 {"default": (_ON, tags.time_tag(0.0))}, "words"),
@@ -114,6 +127,12 @@ _ROWS = (
               "Is the speaker male or female?", SPOKEN, (_SPEAKER, *_named("gender"))),
     _analysis("speaker_age", "SAP", "speaker age prediction", "speech", "accuracy",
               "Estimate the age range of the speaker.", SPOKEN, (_SPEAKER, *_named("age"))),
+    _analysis("dialect_id", "DID", "dialect identification", "speech", "accuracy",
+              "Which dialect is spoken?", SPOKEN, (_SPEAKER, *_named("dialect"))),
+    _analysis("speaker_diarization", "SD", "speaker diarization", "speech", "der",
+              "Who speaks when?", SPOKEN, (), "turns", forms={"default": (_ON, _SPEAKER)}),
+    _analysis("entity_recognition", "SER", "speech entity recognition", "speech", "entity_f1",
+              "Which named entities are mentioned?", SPOKEN, (tags.NAMED_ENTITY_RECOGNITION,), "entities"),
     _analysis("speech_intent", "IC, SF", "intent classification and slot filling", "speech", "accuracy",
               "Extract the intent and the slots of the spoken command as JSON.", SPOKEN,
               (tags.SPEECH_UNDERSTANDING,), "intent"),
@@ -124,11 +143,22 @@ _ROWS = (
               task_tag=tags.CAPTION, forms=_CAPTION_FORMS),
     _analysis("sound_event", "SEC", "sound event classification", "sound", "accuracy",
               "Which sound event is heard?", tags.UNKNOWN, (tags.EVENT,)),
+    _analysis("event_detection", "SED", "sound event detection", "sound", "event_f1",
+              "Which sound events are heard, and from when to when?", tags.UNKNOWN, (), "events",
+              forms={"default": (_ON, tags.EVENT)}),
     _analysis("acoustic_scene", "ASC", "acoustic scene classification", "sound", "accuracy",
               "Where was this recorded?", tags.UNKNOWN, (tags.SCENE,)),
     _question("audio_qa", "AQA", "audio question answering", "sound", "What is heard in the audio?"),
     _analysis("music_caption", "MC", "music captioning", "music", "cider",
               "Describe the music.", tags.UNKNOWN, (tags.MUSIC_DESCRIPTION,), "text", task_tag=tags.CAPTION),
+    _analysis("singer_id", "SID", "singer identification", "music", "accuracy",
+              "Who is singing?", tags.UNKNOWN, (_SONG, *_named("singer"))),
+    # A speaker of an unknown language may be asked for the emotion too; the song tag parts the two.
+    _analysis("music_emotion", "SMER", "singer and music emotion recognition", "music", "accuracy",
+              "What is the emotion of the music?", tags.UNKNOWN, (_SONG, tags.EMOTION_RECOGNITION)),
+    _analysis("music_recognition", "MR", "music recognition", "music", "accuracy",
+              "What is the title of this music?", tags.UNKNOWN, (_SONG, *_named("title"))),
+    _question("music_qa", "MQA", "music question answering", "music", "What is heard in the music?"),
     _analysis("music_genre", "MGR", "music genre recognition", "music", "accuracy",
               "Which genre is this music?", tags.UNKNOWN, (_SONG, *_named("genre"))),
     _analysis("note_analysis", "MNA", "music note analysis", "music", "accuracy",

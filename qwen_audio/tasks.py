@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from qwen_audio import tags
 from qwen_audio.answers import BODIES, Parsed
 from qwen_audio.tags import Segment
-from qwen_audio.task_table import ENGLISH, SPOKEN, SPOKEN_OR_ENGLISH, TASKS, Task, task_of
+from qwen_audio.task_table import ENGLISH, LANGUAGE_NAMES, SPOKEN, SPOKEN_OR_ENGLISH, TASKS, Task, task_of
 from qwen_audio.text import collapse_spaces
-from qwen_audio.timestamps import Word
+from qwen_audio.timestamps import Span, Word
 
 if TYPE_CHECKING:
     from qwen_audio.data.manifest import Example
@@ -26,6 +26,7 @@ __all__ = [
     "TASKS",
     "Parsed",
     "Segment",
+    "Span",
     "Task",
     "Word",
     "example_prompt",
@@ -95,10 +96,13 @@ def prompt(
     language without a tag, gives `<|unknown|>`. target_language: of a translation. question, choices: used by
     question tasks only; the choices are appended as "Choose from: a, b, c.". instruction: name of one of the
     task's forms, the first one if None.
-    Raises ValueError for an unknown task or form, and for a translation without a usable target language.
+    Raises ValueError for an unknown task or form, for what is no language code, and for a translation without a
+    usable target language.
     """
     row = task_of(task)
     form = _form(row, instruction)
+    for code in filter(None, (language, target_language)):
+        tags.check_language(code)
     audio_tag = _audio_language(row, language)
     if audio_tag is None:
         return _merge((row.start,))
@@ -148,7 +152,7 @@ def example_prompt(example: Example, *, as_question: bool = False) -> list[Segme
     if as_question or row.task_tag == tags.QUESTION:
         choices = example.choices if as_question else None
         slug = row.slug if row.task_tag == tags.QUESTION else "audio_qa"
-        return prompt(slug, question=example.question or row.question, choices=choices)
+        return prompt(slug, question=_question(row, example), choices=choices)
     language = example.language
     if row.audio_language == SPOKEN and not language:
         language = "unknown"
@@ -156,6 +160,15 @@ def example_prompt(example: Example, *, as_question: bool = False) -> list[Segme
     return prompt(
         row.slug, language=language, target_language=example.target_language, instruction=instruction
     )
+
+
+def _question(row: Task, example: Example) -> str:
+    """The question of the example, else of its task; a translation is asked for by its language."""
+    question = example.question or row.question
+    if row.text_language == "target" and question == row.question:
+        tag = _text_language(row, "", example.target_language)
+        question = f"{question.rstrip('.')} into {LANGUAGE_NAMES[tags.language_of(tag) or '']}."
+    return question
 
 
 def render(example: Example, *, as_question: bool = False) -> list[Segment]:
@@ -172,12 +185,9 @@ def render(example: Example, *, as_question: bool = False) -> list[Segment]:
     true_tag = annotated and pieces[1] == tags.language_tag(example.language)
     start, following = Segment(pieces[0], True, False), "".join(pieces[2:])
     segments = [start, Segment(pieces[1], True, true_tag), Segment(following, True, False), *rest]
-    in_tags = row.body == "words" or any(special for _, special in tags.split_tags(example.text))
-    if as_question and not in_tags:
-        segments += BODIES["answer"].render(example, "")
+    if as_question:
+        segments += BODIES[row.body].ask(example)
     else:
-        if as_question and row.body == "words":
-            segments.append(Segment(tags.time_tag(0.0), True, True))  # in the prompt of the task itself
         segments += BODIES[row.body].render(example, _form(row, _example_form(row, example)))
     return [*segments, Segment(tags.END_OF_TEXT, True, True)]
 
@@ -199,20 +209,34 @@ _HEADER = re.compile(
 def parse(task: str, text: str) -> Parsed:
     """Read a generated string, with or without the prompt in front; never raises for any `text`.
 
-    Everything from the first `<|endoftext|>` or `<|im_end|>` on is left out. ValueError for an unknown task.
+    What could not be read, and what was repaired, is in `problems`. Everything from the first `<|endoftext|>` or
+    `<|im_end|>` on is left out. ValueError for an unknown task.
     """
     row = task_of(task)
     text = _END.split(text, maxsplit=1)[0].strip()
     header = _HEADER.match(text)
     assert header is not None  # every part is optional
     language = tags.language_of(header.group("language") or "")
-    body = text[header.end() :]
-    if row.task_tag == tags.QUESTION:
+    body, rest = text[header.end() :], header.group("rest")
+    strange = False
+    if row.task_tag == tags.QUESTION and not rest:
         if body.startswith(tags.QUESTION):
             body = body.partition(tags.ANSWER)[2]
-    elif header.group("rest"):
-        for form in row.forms.values():  # at most one of them matches
-            body = body.removeprefix("".join(form[1:]))
+    elif rest:
+        after = _after_form(row, rest, body)
+        strange = after is None
+        body = body if after is None else after
     parsed = BODIES[row.body].parse(body)
+    if strange:
+        parsed.problems.insert(0, f"the tags in front are not those of {task}: {rest}")
     parsed.language = language
     return parsed
+
+
+def _after_form(row: Task, head: str, body: str) -> str | None:
+    """What follows the tags of one of the task's forms; `head` is task, text language and times."""
+    for form in row.forms.values():  # at most one of them matches
+        tail = "".join(form[1:])
+        if head.startswith(row.task_tag) and head.endswith(form[0]) and body.startswith(tail):
+            return body[len(tail) :]
+    return None

@@ -27,10 +27,29 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Span:
+    """What is heard from `start` to `end`, in seconds: `label` names the event or the speaker; `text` is what
+    is said. Spans may overlap."""
+
+    label: str
+    start: float
+    end: float
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class ParsedWords:
     """Words read from a string, in order, and one sentence for each repair that was needed."""
 
     words: list[Word]
+    repairs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ParsedSpans:
+    """Spans read from a string, in order of start, and one sentence for each repair that was needed."""
+
+    spans: list[Span]
     repairs: list[str] = field(default_factory=list)
 
 
@@ -47,6 +66,7 @@ def render_words(words: Sequence[Word], *, label: bool = True) -> list[Segment]:
         start, end = tags.to_tick(word.start), tags.to_tick(word.end)
         if not name:
             raise ValueError(f"the word at {word.start:.2f} s is empty: give its text or leave it out")
+        tags.check_text(name)
         if start < last:
             if last - start > 1:
                 raise ValueError(
@@ -116,12 +136,10 @@ def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
         if between:
             put(between)
         if match.group(1):
-            tick = round(float(match.group(1)) * tags.TICKS_PER_SECOND)
-            if tick > tags.MAX_TICK:
+            tick = _tick(match.group(1))
+            if tick is None:
                 repairs.append(f"time {match.group()} is beyond the last time tag")
-                close(None)
-            else:
-                close(tick)
+            close(tick)
         elif match.group() == tags.SILENCE:
             put(tags.SILENCE)
         elif match.group() in tags.SPECIAL_INDEX:
@@ -135,6 +153,12 @@ def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
         repairs.append(f"no end time for {pending!r}")
         close(None)
     return names, times
+
+
+def _tick(seconds: str) -> int | None:
+    """The point of the grid; None beyond the last one, however many digits there are."""
+    value = float(seconds) * tags.TICKS_PER_SECOND
+    return round(value) if value < tags.MAX_TICK + 0.5 else None
 
 
 def _in_order(times: list[int | None], repairs: list[str]) -> list[int | None]:
@@ -176,3 +200,94 @@ def _fill(times: list[int | None], names: list[str]) -> list[int]:
         ticks.append(end)
         left, start = right, end
     return ticks + [start] * (len(times) - len(ticks))
+
+
+# spans that may overlap ----------------------------------------------------------------------------------
+
+
+def render_spans(spans: Sequence[Span], *, label: bool = True) -> list[Segment]:
+    """Segments `<|start|>label<|end|>` of spans in order of start; `text` is not written.
+
+    Times are rounded to the grid. Raises ValueError for an empty label, a time outside 0 to 30 s, an end before
+    its start, or spans that are not in order of start.
+    """
+    segments: list[Segment] = []
+    last = 0.0
+    for span in spans:
+        name = " ".join(span.label.split())
+        if not name:
+            raise ValueError(f"the span at {span.start:.2f} s has no label: give it one or leave it out")
+        tags.check_text(name)
+        if span.start < last:
+            raise ValueError(
+                f"the span {name!r} starts at {span.start:.2f} s, before the one in front of it: sort the spans "
+                "by start"
+            )
+        if span.end < span.start:
+            raise ValueError(
+                f"the span {name!r} ends at {span.end:.2f} s, before it starts at {span.start:.2f} s"
+            )
+        segments.append(Segment(tags.time_tag(span.start), True, label))
+        segments.append(Segment(name, False, label))
+        segments.append(Segment(tags.time_tag(span.end), True, label))
+        last = span.start
+    return segments
+
+
+def parse_spans(text: str) -> ParsedSpans:
+    """Spans from any string; never raises.
+
+    Text without a time in front begins where the span before it ended (0.00 at first); a span without an end,
+    beyond 30.00 s or with its end before its start is left out; spans out of order are sorted; other special
+    tokens are dropped. Each of these is reported.
+    """
+    repairs: list[str] = []
+    spans: list[Span] = []
+    names: list[str] = []  # the pieces of text since the last boundary
+    begin: int | None = None  # a start that waits for its end; -1: beyond the last tag
+    last = 0
+
+    def close(end: int | None, shown: str) -> None:
+        nonlocal begin, last
+        name = " ".join(names)
+        start = begin
+        names.clear()
+        begin = None
+        if start is None:
+            repairs.append(f"no start time for {name!r}")
+            start = last
+        if end is None or start < 0:
+            repairs.append(f"{name!r} has a time beyond the last time tag: {shown}")
+        elif end < start:
+            repairs.append(f"{name!r} ends before it starts: {shown}")
+        else:
+            spans.append(Span(name, start / tags.TICKS_PER_SECOND, end / tags.TICKS_PER_SECOND))
+        last = last if end is None else end
+
+    position, shown = 0, ""
+    for match in _PIECE.finditer(text):
+        names += text[position : match.start()].split()
+        position = match.end()
+        if not match.group(1):
+            if match.group() in tags.SPECIAL_INDEX:
+                repairs.append(f"unexpected tag {match.group()}")
+            else:
+                names.append(match.group())  # looks like a tag and is none: it is text
+            continue
+        tick = _tick(match.group(1))
+        if names:
+            close(tick, f"{shown} ... {match.group()}".strip())
+            shown = ""
+            continue
+        if begin is not None:
+            repairs.append(f"no label between {shown} and {match.group()}")
+        begin, shown = -1 if tick is None else tick, match.group()
+    names += text[position:].split()
+    if names:
+        repairs.append(f"no end time for {' '.join(names)!r}")
+    elif begin is not None:
+        repairs.append(f"no label after {shown}")
+    ordered = sorted(spans, key=lambda span: span.start)
+    if ordered != spans:
+        repairs.append("spans out of order")
+    return ParsedSpans(ordered, repairs)

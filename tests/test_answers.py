@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from annotations import examples, given_back, typed, wanted
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from task_examples import EXAMPLES, answer_of, example, joined
 
 from qwen_audio import tags
+from qwen_audio.allowed import allowed_ids
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.tasks import TASKS, parse, render
+from qwen_audio.tasks import TASKS, example_prompt, parse, render
 from qwen_audio.text import collapse_spaces, spoken_form
-from qwen_audio.timestamps import Word
+from qwen_audio.tokenizer import byte_tokenizer
 
 steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
+thorough = settings(steady, max_examples=40, suppress_health_check=[HealthCheck.too_slow])  # for every task
+TOKENIZER = byte_tokenizer()
 
 GOLDEN = Path(__file__).parent / "golden" / "tokenizer"
 
@@ -27,21 +32,23 @@ def test_each_task_reads_back_with_and_without_the_prompt(task: str) -> None:
     whole = parse(task, joined(render(item)))
     assert parse(task, "<audio>[[[AUDIO:modality]]]</audio>" + joined(render(item))) == whole
     body = parse(task, answer_of(item))
+    texts = {
+        "asr": "hello world",
+        "overlapped_asr": "good morning | where is it",
+        "dialect_asr": "it's a fine day",
+        "speaker_diarization": "speaker 1 from 0.00 to 2.10, speaker 2 from 1.85 to 4.20, speaker 1 from 4.50 to 6.00",
+        "event_detection": "rain from 0.00 to 10.00, thunder from 3.20 to 5.75",
+        "entity_recognition": "Anna (person), Rome (place)",
+    }
     for parsed in (whole, body):
         assert parsed.problems == []
-        assert parsed.label == (item.label or (item.text if task == "audio_qa" else parsed.label))
-        assert parsed.words == (item.words or [])
-        if task == "asr":
-            assert parsed.text == "hello world"
-        elif task == "note_analysis":
-            assert parsed.fields == item.meta
-        else:
-            assert parsed.text == item.text
+        assert parsed.label == (item.label or (item.text if TASKS[task].body == "answer" else parsed.label))
+        assert given_back(task, parsed) == wanted(item)
+        if task != "note_analysis":
+            assert parsed.text == texts.get(task, item.text)
     tag = tags.split_tags(joined(render(item)))[1][0]
     assert whole.language == tags.language_of(tag)
     assert body.language is None
-    if task == "speech_intent":
-        assert body.fields == item.meta
 
 
 def test_keywords_with_times() -> None:
@@ -123,13 +130,111 @@ soup = st.lists(
 )
 
 
-@steady
-@given(st.sampled_from(list(TASKS)), st.text() | soup.map("".join))
-def test_any_string_is_read(task: str, text: str) -> None:
+@pytest.mark.parametrize("task", TASKS)
+@given(data=st.data())
+@thorough
+def test_any_string_is_read(task: str, data: st.DataObject) -> None:
+    text = data.draw(st.text() | soup.map("".join) | _damaged(task))
     parsed = parse(task, text)
     assert parsed.text == parsed.text.strip()
     assert parse(task, text + tags.END_OF_TEXT + "more") == parsed
-    assert all(isinstance(word, Word) for word in parsed.words)
+    assert typed(parsed)
+
+
+@st.composite
+def _damaged(draw: st.DrawFn, task: str) -> str:
+    """A right answer from which pieces are missing, or stand twice or elsewhere."""
+    pieces = [piece for piece, _ in tags.split_tags(joined(render(draw(examples(task)))))]
+    return "".join(draw(st.lists(st.sampled_from(pieces), max_size=12)))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@given(data=st.data())
+@thorough
+def test_annotation_to_token_ids_and_back(task: str, data: st.DataObject) -> None:
+    item = data.draw(examples(task))
+    segments = render(item)
+    ids, _ = TOKENIZER.encode_segments(segments)
+    text = TOKENIZER.decode(ids)
+    assert text == joined(segments)
+    parsed = parse(task, text)
+    assert parsed.problems == []
+    assert given_back(task, parsed) == wanted(item)
+    if TASKS[task].audio_language == "spoken":
+        assert parsed.language == tags.language_of(tags.language_tag(item.language))
+    answer_ids, _ = TOKENIZER.encode_segments([s for s in segments if s.label][-1:])
+    assert answer_ids == [TOKENIZER.special_id(tags.END_OF_TEXT)]
+
+
+@pytest.mark.parametrize(
+    "task", ["event_detection", "speaker_diarization", "entity_recognition", "overlapped_asr"]
+)
+@given(data=st.data())
+@thorough
+def test_free_questions_are_answered_in_words(task: str, data: st.DataObject) -> None:
+    """The answer to a question says what the tagged answer says; only times are tags in it."""
+    item = data.draw(examples(task))
+    if task == "overlapped_asr":
+        item.meta["instruction"] = "itn"
+    ids, _ = TOKENIZER.encode_segments(render(item, as_question=True))
+    asked = parse("audio_qa", TOKENIZER.decode(ids))
+    assert asked.problems == []
+    in_words = re.sub(r"<\|([0-9]+\.[0-9]{2})\|>", r"\1", asked.text)
+    assert in_words == parse(task, answer_of(item)).text
+
+
+@pytest.mark.parametrize("task", EXAMPLES)
+@pytest.mark.parametrize("as_question", [False, True])
+def test_every_answer_may_be_generated(task: str, as_question: bool) -> None:
+    item = EXAMPLES[task]
+    prompt = example_prompt(item, as_question=as_question)
+    whole, _ = TOKENIZER.encode_segments(render(item, as_question=as_question))
+    answer = whole[len(TOKENIZER.encode_segments(prompt)[0]) :]
+    assert len(answer) > 1
+    allowed = allowed_ids(TOKENIZER, [prompt], len(TOKENIZER))[0]
+    assert all(allowed[i] for i in answer)
+    if TASKS[task].body == "label" and tags.NOTE_ANALYSIS not in joined(prompt) and not as_question:
+        assert allowed.sum() == 256 + 1  # a class name is bytes and an end
+
+
+def test_numbers_of_any_length_are_read() -> None:
+    long = "9" * 5000
+    for task in TASKS:
+        for text in (
+            f"<|{long}.00|>a<|1.00|>",
+            f"<|pitch|><|midi_pitch_{long}|>",
+            f"<|startofword|>a<|endofword|><|{long}.00|><|1.00|>",
+        ):
+            parsed = parse(task, text)
+            assert typed(parsed)
+            assert parsed.problems or TASKS[task].body in ("transcript", "text", "answer", "label")
+
+
+def test_slots_may_be_numbers() -> None:
+    item = example("speech_intent", "-", label="dim", language="en", meta={"slots": {"level": 0}})
+    assert parse("speech_intent", answer_of(item)).fields["slots"] == {"level": "0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "problem"),
+    [
+        ("<|0.50|>dog<|1.00|><|1.00|>cat<|1.50|>", "dog 0.5-1.0, cat 1.0-1.5", None),
+        ("<|1.00|>dog<|2.00|><|0.50|>cat<|3.00|>", "cat 0.5-3.0, dog 1.0-2.0", "spans out of order"),
+        ("dog<|1.00|>cat<|1.50|>", "dog 0.0-1.0, cat 1.0-1.5", "no start time for 'dog'"),
+        ("<|2.00|>dog<|1.00|>", "", "'dog' ends before it starts: <|2.00|> ... <|1.00|>"),
+        ("<|2.00|>dog<|31.00|>", "", "'dog' has a time beyond the last time tag: <|2.00|> ... <|31.00|>"),
+        ("<|31.00|>dog<|31.50|>", "", "'dog' has a time beyond the last time tag"),
+        ("<|2.00|>dog", "", "no end time for 'dog'"),
+        ("<|2.00|><|3.00|>", "", "no label between <|2.00|> and <|3.00|>"),
+        ("<|2.00|>", "", "no label after <|2.00|>"),
+        ("<|2.00|>a <|sil|> dog<|2.50|>", "a dog 2.0-2.5", "unexpected tag <|sil|>"),
+        ("", "", None),
+    ],
+)
+def test_spans_are_repaired(text: str, spans: str, problem: str | None) -> None:
+    parsed = parse("event_detection", text)
+    assert ", ".join(f"{s.label} {s.start}-{s.end}" for s in parsed.spans) == spans
+    assert parsed.problems == [] if problem is None else parsed.problems[0].startswith(problem)
 
 
 def test_what_does_not_belong_is_reported() -> None:
@@ -145,6 +250,17 @@ def test_what_does_not_belong_is_reported() -> None:
         "no instrument",
     ]
     assert parse("speech_intent", "x<|entities|>y").problems
+    assert parse("speech_intent", "<|action|>go").problems == ["no <|entities|>"]
+    assert parse("sound_event", "").problems == parse("audio_qa", " ").problems == ["the answer is empty"]
+    assert parse("note_pitch", "about <|midi_pitch_60|>").problems == ["not read: about"]
+    assert parse("dialect_asr", "hello").problems == ["no dialect in front of the transcript"]
+    assert parse("dialect_asr", "hello").text == "hello"
+    assert parse("entity_recognition", "Rome").problems == ["entities that do not pair: Rome"]
+    assert parse("overlapped_asr", "a<|delim|>").problems == ["an empty transcript"]
+    late = "<|startofword|>on<|endofword|><|2.00|><|1.00|>"
+    assert parse("keyword_spotting", late).problems == [
+        "the times <|2.00|><|1.00|> of 'on' are no start and end"
+    ]
 
 
 def test_a_predicted_language_is_read() -> None:

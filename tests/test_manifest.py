@@ -18,6 +18,8 @@ from qwen_audio.timestamps import Word
 
 ROW = {"id": "a", "task": "asr", "path": "a.wav", "duration_s": 1.5, "language": "en", "text": "hello"}
 
+SPANS = {k: v for k, v in ROW.items() if k != "language"} | {"task": "event_detection"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -90,6 +92,28 @@ def test_words_and_target_language_are_lifted() -> None:
         (ROW | {"task": "speech_translation"}, "needs the field `target_language`"),
         (ROW | {"task": "word_timestamps", "words": [["a", 2.0, 1.0]]}, "runs from 2.0 to 1.0 s"),
         (ROW | {"task": "word_timestamps", "words": [["a", 2.0]]}, "not a timed word"),
+        (SPANS | {"spans": [["dog", 1.2, 0.5]]}, "the span 'dog' runs from 1.2 to 0.5 s"),
+        (SPANS | {"spans": [["dog", 0.5]]}, "['dog', 0.5] is not a span"),
+        (SPANS | {"spans": [[" ", 0.5, 1]]}, "is not a span"),
+        (SPANS | {"spans": [{"label": "dog", "start": 0, "stop": 1}]}, "is not a span"),
+        (SPANS | {"spans": [["dog", 0.5, 31]], "duration_s": None}, "31.000 s is outside 0.00 to 30.00 s"),
+        (SPANS | {"spans": [["dog", 0.5, 1.7]]}, "the last span ends at 1.7 s but the clip is 1.5 s long"),
+        (
+            SPANS | {"spans": [["dog", 1, 1.1], ["cat", 0, 1]]},
+            "before the one in front of it: sort the spans",
+        ),
+        (SPANS, "has no times: add `spans`"),
+        (SPANS | {"spans": [["dog", 0, 1]], "choices": ["cat"]}, "'dog' is not one of the choices cat"),
+        (ROW | {"label": "dog", "choices": ["cat", "cow"]}, "'dog' is not one of the choices cat, cow"),
+        (ROW | {"task": "sound_event", "choices": ["cat"]}, "'hello' is not one of the choices"),
+        (
+            ROW | {"task": "speech_translation", "target_language": "ar"},
+            "'ar' of speech_translation has no tag",
+        ),
+        (ROW | {"task": "dialect_asr"}, "has no meta.dialect"),
+        (ROW | {"task": "entity_recognition", "meta": {"entities": ["Rome"]}}, "the entity 'Rome' is not"),
+        (ROW | {"text": "a <|delim|> b"}, "spells the tag <|delim|>"),
+        (ROW | {"text": "\ud83d"}, "half of a surrogate pair"),
     ],
 )
 def test_refusals_name_the_line(folder: Path, row: object, said: str) -> None:
@@ -123,10 +147,13 @@ def test_write_then_read_is_identity(folder: Path) -> None:
         ROW | {"id": "t", "task": "word_timestamps", "words": words, "meta": {"n": [1]}}
     )
     outside = ROW | {"id": "o", "path": str(folder / "b.wav"), "choices": ["x", "y"], "sampling_rate": 8000}
+    spans = [["speaker 1", 0.25, 1, "hi"], ["speaker 2", 0.5, 0.75]]
+    overlap = Example.model_validate(ROW | {"id": "s", "task": "speaker_diarization", "spans": spans})
+    overlap.audio[0].path = str(folder / "b.wav")
     (folder / "sub").mkdir()
     (folder / "sub" / "a.wav").write_bytes(b"RIFF")
     timed.audio[0].path = str(folder / "sub" / "a.wav")
-    examples = [timed, Example.model_validate(outside)]
+    examples = [timed, overlap, Example.model_validate(outside)]
     write_manifest(folder / "sub" / "w.jsonl", examples)
     first = json.loads((folder / "sub" / "w.jsonl").read_text().splitlines()[0])
     assert first["audio"][0]["path"] == "a.wav"

@@ -1,4 +1,4 @@
-"""Prompts equal the published ones, every task round-trips, and docs/format.md says what the code does."""
+"""Prompts equal the published ones, and sequences are labelled where they should be."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from task_examples import EXAMPLES, answer_of, example, joined
 
 from qwen_audio import tags
-from qwen_audio.tasks import TASKS, Segment, example_prompt, parse, prompt, prompt_text, render
+from qwen_audio.data.manifest import Example
+from qwen_audio.tasks import TASKS, Segment, Span, example_prompt, parse, prompt, prompt_text, render
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "tokenizer"
-FORMAT = HERE.parent / "docs" / "format.md"
 
 
 # prompts ----------------------------------------------------------------
@@ -50,12 +50,15 @@ def test_every_corpus_slug_has_an_example_here() -> None:
 
 def test_no_two_forms_share_a_prompt_or_begin_with_one() -> None:
     # A question task is told apart by its question.
-    prompts = [
-        prompt_text(task.slug, language="en", target_language="en", instruction=form)
-        for task in TASKS.values()
-        for form in task.forms or [None]
-    ]
-    assert len(set(prompts)) == len(prompts) == 25
+    for language in ("en", "unknown"):
+        prompts = [
+            prompt_text(task.slug, language=language, target_language="en", instruction=form)
+            for task in TASKS.values()
+            for form in task.forms or [None]
+        ]
+        assert len(set(prompts)) == len(prompts) == 36
+    forms = [(task.task_tag, *form) for task in TASKS.values() if task.forms for form in task.forms.values()]
+    assert len(set(forms)) == len(forms)  # not even the languages are needed to part them
     # Neither may one task's prompt be the prompt and the beginning of an answer of another.
     note = joined(render(EXAMPLES["note_analysis"]))
     for name in ("note_pitch", "note_velocity", "instrument"):
@@ -99,12 +102,65 @@ def test_bad_requests_are_refused_in_one_sentence() -> None:
         "note_pitch": {"text": "C4"},
         "note_analysis": {"text": "a guitar"},
         "word_timestamps": {"text": "a", "words": None},
+        "event_detection": {},
+        "dialect_asr": {"text": "a"},
+        "entity_recognition": {"meta": {"entities": [{"value": "Rome"}]}},
+        "overlapped_asr": {"spans": [Span("speaker 1", 0, 1)]},
+        "speaker_diarization": {"spans": [Span("anna", 0, 1)]},
     }.items():
         bad = example("asr").model_copy(update={"task": task, **fields})
         with pytest.raises(ValueError, match="example 'x'"):
             render(bad)
     with pytest.raises(ValueError, match="0 to 127"):
         render(example("note_pitch", "128"))
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (example("asr", "say <|en|> now"), r"'say <\|en\|> now' spells the tag <\|en\|>.*remove it"),
+        (example("audio_caption", "<audio>"), "spells the tag <audio>"),
+        (example("sound_event", label="\ud83d"), "surrogate"),
+        (example("audio_qa", "at <|31.00|>"), "spells the tag"),
+        (example("keyword_spotting", "<|endofword|>"), "spells the tag"),
+        (example("event_detection", spans=[["a<|0.50|>", 0, 1]]), "spells the tag"),
+        (example("event_detection", spans=[["dog", 29, 30.02]]), "time 30.020 s is outside 0.00 to 30.00 s"),
+        (example("event_detection", spans=[["dog", 2, 3], ["cat", 1, 2]]), "'cat' starts at 1.00 s.*sort"),
+        (example("overlapped_asr", spans=[["a", 2, 3, "x"], ["b", 1, 2, "y"]]), "sort"),
+        (example("speaker_diarization", spans=[["speaker 2", 0, 1]]), "name them speaker 1"),
+        (example("speech_translation", "hi", target_language="ar"), "'ar' .* has no tag: use one of en"),
+        (example("note_analysis", meta={"pitch": 1, "velocity": 1, "sonic": ["a,b"]}), "commas"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused_in_one_sentence(item: Example, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        render(item)
+
+
+def test_a_language_that_is_no_code_is_refused() -> None:
+    with pytest.raises(ValueError, match="'english' is no code"):
+        prompt("asr", language="english")
+    with pytest.raises(ValueError, match="'German' is no code"):
+        prompt("speech_translation", language="en", target_language="German")
+
+
+def test_an_answer_to_another_task_is_reported() -> None:
+    other = joined(render(EXAMPLES["acoustic_scene"]))
+    problems = parse("asr", other).problems
+    assert problems[0].startswith("the tags in front are not those of asr: <|keyword|>")
+    assert parse("audio_qa", other).problems and parse("sound_event", other).problems
+
+
+def test_table_1_is_whole() -> None:
+    """The names of Table 1; time stamps are there for two languages."""
+    names = (
+        "ASR, S2TT, OSR, Dialect ASR, SRWT, DID, LID, SGC, ER, SV, SD, SER, KS, IC, SF, SAP, VSC, "
+        "AAC, SEC, ASC, SED, AQA, SID, SMER, MC, MIC, MNA, MGR, MR, MQA"
+    )
+    assert {name for row in TASKS.values() for name in row.abbreviation.split(", ")} == set(names.split(", "))
+    assert {row.group for row in TASKS.values()} == {"speech", "sound", "music"}
+    questions = [row.question for row in TASKS.values()]
+    assert len(set(questions)) == len(questions)  # nor do two tasks share a question
 
 
 # training sequences ----------------------------------------------------------------
@@ -118,7 +174,7 @@ def test_labels_are_on_language_answer_and_end(task: str) -> None:
     truth = tags.split_tags(joined(segments))[1][0] == tags.language_tag(item.language)
     language = tags.language_tag(item.language) if truth else ""
     assert labelled == language + answer_of(item) + tags.END_OF_TEXT
-    assert truth == (task not in ("language_id", "vocal_sound", "audio_qa"))
+    assert truth == (task not in ("language_id", "vocal_sound", "audio_qa", "music_qa"))
     head = joined(example_prompt(item))
     assert joined(segments).startswith(head)
 
@@ -133,7 +189,8 @@ def test_speech_without_an_annotated_language_teaches_none() -> None:
 def test_as_question(task: str) -> None:
     item = EXAMPLES[task].model_copy(update={"choices": ["this", "that"]})
     segments = render(item, as_question=True)
-    question = f"{item.question or TASKS[task].question} Choose from: this, that."
+    asked = "Translate the speech into German." if task == "speech_translation" else TASKS[task].question
+    question = f"{item.question or asked} Choose from: this, that."
     head = prompt("audio_qa", question=question)
     assert joined(segments).startswith(joined(head))
     assert Segment(question, False, False) in segments
@@ -143,8 +200,15 @@ def test_as_question(task: str) -> None:
         assert parse(task, answer).words == item.words
         assert answer.startswith("<|0.00|>")
     else:
-        assert answer == item.text
-        assert parse("audio_qa", joined(segments)).text == item.text
+        answers = {
+            "speaker_diarization": "speaker 1 from <|0.00|> to <|2.10|>, speaker 2 from <|1.85|> to <|4.20|>, "
+            "speaker 1 from <|4.50|> to <|6.00|>",
+            "event_detection": "rain from <|0.00|> to <|10.00|>, thunder from <|3.20|> to <|5.75|>",
+            "entity_recognition": "Anna (person), Rome (place)",
+        }
+        assert answer == answers.get(task, item.text)
+        parsed = parse("audio_qa", joined(segments))
+        assert (parsed.text, parsed.problems) == (answer, [])
 
 
 def test_output_instructions_of_an_example() -> None:
@@ -153,28 +217,3 @@ def test_output_instructions_of_an_example() -> None:
     item = example("audio_caption", "Rain.", meta={"instruction": "clotho"})
     assert "<|caption_clotho|>Rain." in joined(render(item))
     assert parse("audio_caption", joined(render(item))).text == "Rain."
-
-
-# the document ----------------------------------------------------------------
-
-
-def test_document_has_the_prompt_and_the_answer_of_every_task() -> None:
-    shown: dict[str, str] = {}
-    block = FORMAT.read_text(encoding="utf-8").split("## Tasks", 1)[1].split("```")[1]
-    for entry in block.strip().split("\n\n"):
-        title, prompt_line, answer_line = entry.splitlines()
-        slug = title.split()[0]
-        row = TASKS[slug]
-        assert title == f"{slug} ({row.abbreviation}: {row.title})"
-        item = EXAMPLES[slug]
-        assert prompt_line.strip() == joined(example_prompt(item))
-        assert answer_line.strip() == "-> " + answer_of(item)
-        shown[slug] = title
-    assert list(shown) == list(TASKS)
-
-
-def test_document_names_every_other_form() -> None:
-    text = FORMAT.read_text(encoding="utf-8")
-    for row in TASKS.values():
-        for name, form in list(row.forms.items())[1:]:
-            assert f"| `{row.slug}` | `{name}` | `{''.join(form).replace('|', chr(92) + '|')}` |" in text

@@ -37,14 +37,16 @@ def test_the_written_form() -> None:
 
 
 def test_words_are_user_data_and_times_are_special() -> None:
-    segments = render_words([Word("<|en|>", 0.1, 0.2)])
+    segments = render_words([Word("<en>", 0.1, 0.2)])
     assert [(s.text, s.special) for s in segments] == [
         ("<|sil|><|0.10|>", True),
-        ("<|en|>", False),
+        ("<en>", False),
         ("<|0.20|>", True),
     ]
     assert all(segment.label for segment in segments)
     assert not any(segment.label for segment in render_words([Word("a", 0, 1)], label=False))
+    with pytest.raises(ValueError, match=r"spells the tag <\|en\|>"):
+        render_words([Word("<|en|>", 0.1, 0.2)])
 
 
 @steady

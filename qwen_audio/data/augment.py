@@ -1,4 +1,4 @@
-"""Random distortions of a waveform for training: speed, room, noise, telephone band, clipping, quantisation.
+"""Random distortions of a waveform for training: speed, room, noise, telephone band, clipping, codecs, bits.
 
 Every distortion happens with its own probability, in the order in which sound meets it: voice, room,
 surroundings, microphone, line.  Only the change of speed moves words in time; their times are scaled.
@@ -15,10 +15,10 @@ import scipy.fft
 import soxr
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.codecs import CODECS, mu_law, pass_codec
 from qwen_audio.timestamps import Word
 
 NOISE_COLOURS = ("white", "pink", "brown", "babble", "hum")
-_MU = 255.0  # of the mu-law curve, ITU-T G.711
 _SPEED_GRID = 0.005  # speed factors are multiples of this: soxr is quick for ratios of small integers
 
 
@@ -32,7 +32,8 @@ class Augment:
     three peaks; room: a synthetic room impulse response; noise: one of `NOISE_COLOURS` at `snr_range` dB
     below the signal's active level; telephone: nothing above 4 kHz, sometimes nothing below 300 Hz, as in
     recordings at 8 kHz; clip: the loudest part is cut off; quantise: mu-law or few bits; gain: a peak level
-    in `peak_range` dB below full scale.
+    in `peak_range` dB below full scale; codec: one of `CODECS` at one of its bit rates (off by default: a
+    real encoder takes longer than all the others together, about 6 ms for a second of sound).
     """
 
     speed: float = 0.5
@@ -43,13 +44,14 @@ class Augment:
     clip: float = 0.05
     quantise: float = 0.1
     gain: float = 1.0
+    codec: float = 0.0
     speed_range: tuple[float, float] = (0.85, 1.18)
     snr_range: tuple[float, float] = (5.0, 40.0)
     peak_range: tuple[float, float] = (-24.0, -0.5)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a probability outside 0..1 or a range that is not in order."""
-        for name in ("speed", "eq", "room", "noise", "telephone", "clip", "quantise", "gain"):
+        for name in ("speed", "eq", "room", "noise", "telephone", "clip", "quantise", "gain", "codec"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(
                     f"the probability {name} is {getattr(self, name)}: give a number from 0 to 1"
@@ -99,6 +101,10 @@ class Augment:
             wave = wave / np.float32(peak)
         if dice[6] < self.quantise:
             wave = mu_law(wave) if rng.random() < 0.5 else round_to_bits(wave, int(rng.integers(8, 13)))
+        # Drawn only where it can happen: a seed gives the waves it gave before there were codecs.
+        if self.codec > 0 and rng.random() < self.codec:
+            name = tuple(CODECS)[rng.integers(len(CODECS))]
+            wave = pass_codec(wave, name, int(rng.choice(CODECS[name].bit_rates)))
         return wave, timed
 
 
@@ -182,18 +188,14 @@ def noise(rng: np.random.Generator, colour: str, wave: np.ndarray) -> np.ndarray
 
 
 def add_noise(wave: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """`wave` plus `noise`, both (n,), with the noise `snr` dB below the level of the wave where it sounds."""
-    level, disturbance = _active_power(wave), float(np.mean(np.square(noise)))
+    """`wave` plus `noise`, both (n,), with the noise `snr` dB below the level of the wave where it sounds.
+
+    The level of the noise is its mean power over the whole clip; that of the wave is `active_power`.
+    """
+    level, disturbance = active_power(wave), float(np.mean(np.square(noise)))
     if level == 0.0 or disturbance == 0.0:
         return wave
     return wave + noise * np.float32(np.sqrt(level / disturbance) * 10 ** (-snr / 20))
-
-
-def mu_law(wave: np.ndarray) -> np.ndarray:
-    """(n,) within -1..1 through eight bits on the mu-law curve (ITU-T G.711, continuous form) and back."""
-    curved = np.sign(wave) * np.log1p(np.float32(_MU) * np.abs(wave)) / np.float32(np.log1p(_MU))
-    steps = np.round(curved * np.float32(127.0)) / np.float32(127.0)
-    return np.sign(steps) * np.expm1(np.abs(steps) * np.float32(np.log1p(_MU))) / np.float32(_MU)
 
 
 def round_to_bits(wave: np.ndarray, bits: int) -> np.ndarray:
@@ -239,7 +241,7 @@ def _babble(rng: np.random.Generator, wave: np.ndarray) -> np.ndarray:
     return total
 
 
-def _active_power(wave: np.ndarray) -> float:
+def active_power(wave: np.ndarray) -> float:
     """Mean power of the 20 ms frames that are within 30 dB of the loudest frame; of a short wave all."""
     frame = SAMPLE_RATE // 50
     whole = wave.size // frame * frame

@@ -1,4 +1,4 @@
-"""The one schema of an annotated example, and the JSONL manifest files that hold them.
+"""JSONL manifest files of annotated examples (example.py), checked when they are read.
 
 A manifest has one JSON object per line; one object is one example of one task.  Audio is referred to by
 path (relative to the manifest's folder, or absolute) with optional offsets::
@@ -12,160 +12,20 @@ wrong with a manifest is reported as one sentence naming file and line, before a
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 import os
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
 
-import numpy as np
-import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from qwen_audio.timestamps import Word, parse_words
+from qwen_audio.data.example import SHORT_FORM, AudioRef, Example, Sample, close_names
 
-# The short form's keys, beside the fields of Example themselves.
-_SHORT_FORM = ("path", "path2", "duration_s")
+__all__ = ["AudioRef", "Example", "ManifestError", "Sample", "parse_row", "read_manifest", "write_manifest"]
 
 
 class ManifestError(ValueError):
     """A manifest, or one row of it, is not usable; the message names file, line, reason and remedy."""
-
-
-class AudioRef(BaseModel):
-    """A piece of an audio file: from `start`, `duration` long (None: to the end of the file), in seconds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    path: Annotated[str, Field(min_length=1)]
-    start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-
-
-def _as_word(value: Any) -> Any:
-    """Accept a Word, `[word, start, end]` or `{"word", "start", "end"}`; times in seconds."""
-    if isinstance(value, Word):
-        value = (value.word, value.start, value.end)
-    elif isinstance(value, Mapping) and len(value) == 3:
-        value = [value.get(key) for key in ("word", "start", "end")]
-    match value:
-        case [str(word), int() | float() as start, int() | float() as end] if word.strip():
-            # "not <=" also refuses NaN
-            if not 0 <= start <= end < math.inf:
-                raise ValueError(f"the word {word!r} runs from {start} to {end} s: give 0 <= start <= end")
-            return Word(word, float(start), float(end))
-    raise ValueError(f"{value!r} is not a timed word: give [word, start, end] with times in seconds")
-
-
-class Example(BaseModel):
-    """One annotated example: audio reference(s), a task, and the wanted answer.
-
-    `task` is a slug of `qwen_audio.tasks.TASKS`; `text` is the wanted answer; `label` is its class name where
-    the task is a classification and `choices` are the classes; `question` is an English question that `text`
-    answers.  `meta` holds what only one task or source has (slots, notes, ...).
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: Annotated[str, Field(min_length=1)]
-    task: str
-    audio: list[AudioRef]
-    text: str
-    language: str | None = None
-    target_language: str | None = None
-    words: list[Annotated[Word, BeforeValidator(_as_word)]] | None = None
-    label: str | None = None
-    choices: list[str] | None = None
-    question: str | None = None
-    speaker: str | None = None
-    speaker2: str | None = None
-    source: str | None = None
-    license: str | None = None
-    license_class: str | None = None
-    split: str | None = None
-    sampling_rate: Annotated[int, Field(gt=0)] | None = None
-    meta: dict[str, Any] = Field(default_factory=dict)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _expand(cls, row: Any) -> Any:
-        """Turn the short form into the long form, and lift words and target language out of the row."""
-        if not isinstance(row, Mapping):
-            return row
-        row = dict(row)
-        if any(key in row for key in _SHORT_FORM):
-            _expand_audio(row)
-        meta = row.get("meta")
-        meta = meta if isinstance(meta, Mapping) else {}
-        if row.get("task") == "word_timestamps" and row.get("words") is None:
-            if meta.get("words") is not None:
-                row["words"] = meta["words"]
-            elif isinstance(row.get("text"), str):
-                parsed = parse_words(row["text"])
-                if parsed.repairs:
-                    raise ValueError(
-                        f"the word times in `text` are not usable: {parsed.repairs[0]}; correct them"
-                    )
-                row["words"] = parsed.words
-        if row.get("task") == "speech_translation" and row.get("target_language") is None:
-            if meta.get("target_language") is None:
-                raise ValueError('a speech_translation example needs the field `target_language`, e.g. "en"')
-            row["target_language"] = meta["target_language"]
-        return row
-
-    @pydantic.field_validator("language", "target_language")
-    @classmethod
-    def _language_code(cls, code: str | None) -> str | None:
-        if code is not None and not re.fullmatch(r"[a-z]{2,3}(_[a-z]{2,4})?|unknown", code):
-            raise ValueError(f'the language {code!r} is no code: give two or three letters, such as "en"')
-        return code
-
-    @pydantic.field_validator("task")
-    @classmethod
-    def _known_task(cls, task: str) -> str:
-        # Imported here: tasks.py renders examples and so may import this module.
-        from qwen_audio.tasks import TASKS
-
-        if task not in TASKS:
-            raise ValueError(f"unknown task {task!r}{_close(task, TASKS)}")
-        return task
-
-
-@dataclass
-class Sample:
-    """An example with its audio in memory: `waves` are (n,) float32, 16 kHz mono, one per audio span.
-
-    A synthetic sample's example has no audio references; its waves are the audio.
-    """
-
-    example: Example
-    waves: list[np.ndarray]
-
-
-def _expand_audio(row: dict[str, Any]) -> None:
-    """Replace `path`, `path2`, `duration_s` of `row` by `audio`; `duration_s` is the first clip's length."""
-    if "audio" in row:
-        raise ValueError(
-            "the row has both `audio` and `path`/`path2`/`duration_s`: keep one of the two forms"
-        )
-    if "path" not in row:
-        raise ValueError("the row has `path2` or `duration_s` but no `path`: add it, or use `audio`")
-    first = {"path": row.pop("path"), "duration": row.pop("duration_s", None)}
-    second = row.pop("path2", None)
-    row["audio"] = [first] if second is None else [first, {"path": second}]
-
-
-def _close(name: str, known: Iterable[str]) -> str:
-    """The words "; did you mean ...?" or the whole list, for an unknown name."""
-    known = list(known)
-    near = difflib.get_close_matches(
-        name.lower().replace("-", "_").replace(" ", "_"), known, n=3, cutoff=0.55
-    )
-    return f"; did you mean {' or '.join(near)}?" if near else f"; use one of {', '.join(known)}"
 
 
 def _sentence(error: ValidationError) -> str:
@@ -179,8 +39,8 @@ def _sentence(error: ValidationError) -> str:
         case "missing":
             return f"the field `{where}` is missing: add it"
         case "extra_forbidden":
-            known = AudioRef.model_fields if loc[0] == "audio" else [*Example.model_fields, *_SHORT_FORM]
-            return f"unknown field `{where}`{_close(str(loc[-1]), known)} (free data belongs in `meta`)"
+            known = AudioRef.model_fields if loc[0] == "audio" else [*Example.model_fields, *SHORT_FORM]
+            return f"unknown field `{where}`{close_names(str(loc[-1]), known)} (free data belongs in `meta`)"
         case "value_error":
             return str(fault["ctx"]["error"])
     if loc and loc[0] == "audio" and loc[-1] in ("start", "duration"):
@@ -280,11 +140,15 @@ def _check_renders(example: Example) -> None:
             f"the example {example.id!r} cannot be written in the form of its task {example.task}: {error}"
         ) from None
     known = example.audio[0].duration if example.audio else None
-    # Durations are rounded and words may end in the last frame: a tenth of a second is forgiven.
-    if known and example.words and example.words[-1].end > known + 0.1:
-        raise ManifestError(
-            f"the last word ends at {example.words[-1].end} s but the clip is {known} s long: correct the times"
-        )
+    for kind, ends in (
+        ("word", [word.end for word in example.words or []]),
+        ("span", [span.end for span in example.spans or []]),
+    ):
+        # Durations are rounded and words may end in the last frame: a tenth of a second is forgiven.
+        if known and ends and max(ends) > known + 0.1:
+            raise ManifestError(
+                f"the last {kind} ends at {max(ends)} s but the clip is {known} s long: correct the times"
+            )
 
 
 def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) -> None:
@@ -306,11 +170,15 @@ def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) ->
                 f"{path}: the example {example.id!r} has no audio: save it and set `audio` first"
             )
         seen.add(example.id)
-        row = example.model_dump(mode="json", exclude_none=True, exclude={"words", "meta"})
+        row = example.model_dump(mode="json", exclude_none=True, exclude={"words", "spans", "meta"})
         for ref in row["audio"]:
             ref["path"] = _relative(ref["path"], folder)
         if example.words is not None:
             row["words"] = [[w.word, w.start, w.end] for w in example.words]
+        if example.spans is not None:
+            row["spans"] = [
+                [s.label, s.start, s.end] + ([] if s.text is None else [s.text]) for s in example.spans
+            ]
         if example.meta:
             row["meta"] = example.meta
         lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")

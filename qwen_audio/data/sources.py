@@ -143,8 +143,8 @@ class SourceConfig:
     """One source of the mixture.
 
     Attributes:
-        kind: "speech", "long_speech", "notes", "sounds" (synthetic), "manifest" or "joined" (single words of a
-            manifest).
+        kind: "speech", "long_speech", "spoken", "sounds", "scenes", "notes", "music", "world" (synthetic; the
+            last one is all of them), "manifest" or "joined" (single words of a manifest).
         weight: how often it is drawn, relative to the others.
         path: the manifest, for "manifest" and "joined".
         only: for "manifest" and "joined", keep rows of this source only.
@@ -196,4 +196,8 @@ _GENERATORS = {
     "speech": ("qwen_audio.data.synthetic.speech", "SpeechGenerator"),
     "notes": ("qwen_audio.data.synthetic.notes", "NoteGenerator"),
     "sounds": ("qwen_audio.data.synthetic.sounds", "SoundGenerator"),
+    "scenes": ("qwen_audio.data.synthetic.scenes", "SceneGenerator"),
+    "music": ("qwen_audio.data.synthetic.music", "MusicGenerator"),
+    "spoken": ("qwen_audio.data.synthetic.spoken", "SpokenGenerator"),
+    "world": ("qwen_audio.data.synthetic.world", "WorldGenerator"),
 }

@@ -3,7 +3,9 @@
 The first score of a group is the main one. Transcripts: error rate, and the share of exact transcripts. Word
 times: shift of the times (both conventions) and error rate. Translations and captions: BLEU and exact
 matches; for captions that is no substitute for CIDEr and says little unless they are templates. Pitches:
-within a semitone. Everything else: accuracy, strict and lenient.
+within a semitone. Overlapping transcripts: error rate of all of them in order of start. Turns of speakers:
+diarisation error rate; events and entities: F-score; and for all three the share of examples that are right as a
+whole. Everything else: accuracy, strict and lenient.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qwen_audio import tasks
+from qwen_audio.answers.speech import BETWEEN_TRANSCRIPTS
 from qwen_audio.data.manifest import Example
-from qwen_audio.eval import metrics
+from qwen_audio.eval import metrics, spans
 from qwen_audio.eval.score import Score
 from qwen_audio.eval.word_times import TimedToken, alignment_shift
 from qwen_audio.results import join_words
@@ -40,7 +43,16 @@ class Prediction:
         example, body = self.example, tasks.task_of(self.example.task).body
         if body == "words":
             return join_words(example.words or [], example.language)
+        if body in _COMPOUND:
+            return self.truth.text
+        if body == "note":
+            return self.truth.label or ""
         return collapse_spaces(example.text if body in ("transcript", "text", "answer") else _label(example))
+
+    @property
+    def truth(self) -> Parsed:
+        """The annotation as an answer that is right in every part."""
+        return tasks.parse(self.example.task, "".join(piece.text for piece in tasks.render(self.example)))
 
     @property
     def hypothesis(self) -> str | None:
@@ -50,7 +62,8 @@ class Prediction:
         body = tasks.task_of(self.example.task).body
         if body == "words":
             return join_words(self.parsed.words, self.example.language)
-        return self.parsed.text if body in ("transcript", "text", "answer") else self.parsed.label or ""
+        plain = body in ("transcript", "text", "answer", *_COMPOUND)
+        return self.parsed.text if plain else self.parsed.label or ""
 
     def to_dict(self) -> dict[str, Any]:
         """One line of predictions.jsonl."""
@@ -98,7 +111,7 @@ def score_group(source: str, task: str, predictions: Sequence[Prediction]) -> Gr
     wanted = [prediction.reference for prediction in predictions]
     got = [prediction.hypothesis for prediction in predictions]
     baselines: dict[str, float] = {}
-    if row.body in ("transcript", "words"):
+    if row.body in ("transcript", "words", "overlap", "dialect"):
         languages = [prediction.example.language for prediction in predictions]
         scores = [metrics.error_rate(wanted, got, languages, normalizer=_spoken, normalizer_name="spoken")]
         if row.body == "words":
@@ -108,12 +121,18 @@ def score_group(source: str, task: str, predictions: Sequence[Prediction]) -> Gr
             outputs = [None if text is None else spoken_form(text) for text in got]
             scores.append(metrics.accuracy(spoken, outputs))
             baselines["accuracy"] = metrics.majority_baseline(spoken)
+            if row.body == "dialect":
+                scores.append(_dialects(predictions))
         return Group(source, task, scores, baselines)
     baselines["accuracy"] = metrics.majority_baseline(wanted)
     if row.body == "text":
         target = predictions[0].example.target_language or "en"
         return Group(
             source, task, [metrics.bleu(wanted, got, target), metrics.accuracy(wanted, got)], baselines
+        )
+    if row.body in _COMPOUND:
+        return Group(
+            source, task, [_of_parts(row.body, predictions), metrics.accuracy(wanted, got)], baselines
         )
     scores = [metrics.accuracy(wanted, got), metrics.accuracy(wanted, got, lenient=True)]
     if row.body == "pitch":
@@ -125,12 +144,38 @@ def score_group(source: str, task: str, predictions: Sequence[Prediction]) -> Gr
     return Group(source, task, scores, baselines)
 
 
+# Answers of several parts, which `Parsed.text` puts in words.
+_COMPOUND = ("overlap", "dialect", "entities", "events", "turns")
+
+
+def _of_parts(body: str, predictions: Sequence[Prediction]) -> Score:
+    wanted = [prediction.truth for prediction in predictions]
+    got = [prediction.parsed for prediction in predictions]
+    if body == "entities":
+        return spans.entity_f1(
+            [_pairs(one) for one in wanted], [None if one is None else _pairs(one) for one in got]
+        )
+    measure = spans.diarization_error if body == "turns" else spans.event_f1
+    return measure([one.spans for one in wanted], [None if one is None else one.spans for one in got])
+
+
+def _pairs(parsed: Parsed) -> list[tuple[str, str]]:
+    return [(entity["type"], entity["value"]) for entity in parsed.fields["entities"]]
+
+
+def _dialects(predictions: Sequence[Prediction]) -> Score:
+    """Share of examples whose dialect is right."""
+    wanted = [prediction.truth.fields["dialect"] for prediction in predictions]
+    got = [None if p.parsed is None else p.parsed.fields.get("dialect", "") for p in predictions]
+    return Score(**{**vars(metrics.accuracy(wanted, got)), "metric": "accuracy_dialect"})
+
+
 def _label(example: Example) -> str:
     return example.label or example.text
 
 
 def _spoken(text: str, language: str | None) -> str:
-    return spoken_form(text)
+    return spoken_form(text.replace(BETWEEN_TRANSCRIPTS, " "))
 
 
 def _number(text: str | None) -> int | None:

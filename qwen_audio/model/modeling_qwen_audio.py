@@ -178,9 +178,12 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
-            if input_features is None and not torch.compiler.is_compiling():
-                if past_key_values is None or int(past_key_values.get_seq_length()) == 0:
-                    self._check_no_spans(input_ids)
+            if (
+                input_features is None
+                and not torch.compiler.is_compiling()
+                and (past_key_values is None or int(past_key_values.get_seq_length()) == 0)
+            ):
+                self._check_no_spans(input_ids)
             inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
         elif input_features is not None:
             raise ValueError(

@@ -14,15 +14,20 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+
+from qwen_audio.data.synthetic.mandarin import part_compounds
 
 ESPEAK_RATE = 22050  # the rate espeak-ng synthesises at, samples per second
 
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when everything is spoken
-_DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: report a failure instead of leaving the process
+# espeakINITIALIZE_DONT_EXIT (report a failure instead of leaving the process), _PHONEME_EVENTS, _PHONEME_IPA
+_OPTIONS = 0x8000 | 0x1 | 0x2
 _UTF8 = 1  # espeakCHARS_UTF8
-_EVENT_END, _EVENT_WORD = 0, 1
+_IPA = 2  # phoneme mode of espeak_TextToPhonemes
+_EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "pitch_range": 4, "word_gap": 7}
 # An embedded command before the text: an echo of 1/256 of the sound.  It replaces the much louder echo of
 # some voices, which would hide where words end, and cannot be set to nothing.
@@ -57,8 +62,8 @@ class Voice:
 class Speech:
     """Trimmed speech: `wave` (n,) float32 in -1..1 at `ESPEAK_RATE`, and (start, end) seconds of every word.
 
-    `times` is None where espeak gave no event for some word: it speaks a few frequent pairs ("of the") and
-    many Chinese compounds as one word, and then nothing true can be said about the boundary inside.
+    `times` is None where espeak gave no event for some word: it speaks a few frequent pairs ("of the") as one
+    word, and then nothing true can be said about the boundary inside. Chinese compounds are parted by syllable.
     """
 
     wave: np.ndarray
@@ -95,12 +100,14 @@ class _Engine:
 
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
         data = os.fsencode(espeakng_loader.get_data_path())
-        if self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _DONT_EXIT) != ESPEAK_RATE:
+        if self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _OPTIONS) != ESPEAK_RATE:
             raise EspeakError(
                 f"espeak-ng could not start with the data in {data!r}; reinstall espeakng-loader"
             )
+        self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self.chunks: list[bytes] = []
         self.events: list[tuple[int, int]] = []
+        self.sounds: list[tuple[int, str]] = []
         self.callback = _CALLBACK(self._receive)  # kept: the library holds only a bare pointer to it
         self.lib.espeak_SetSynthCallback(self.callback)
         self.voice: Voice | None = None  # the one that is set
@@ -112,6 +119,8 @@ class _Engine:
         while events[index].type != _EVENT_END:
             if events[index].type == _EVENT_WORD:
                 self.events.append((events[index].text_position - 1, events[index].sample))
+            elif events[index].type == _EVENT_PHONEME:
+                self.sounds.append((events[index].sample, events[index].id.string.decode(errors="ignore")))
             index += 1
         return 0
 
@@ -132,6 +141,7 @@ class _Engine:
         """int16 samples (n,) and the word events (position in `text` counted in characters, sample)."""
         self.chunks.clear()
         self.events.clear()
+        self.sounds.clear()
         data = (_NO_ECHO + text).encode()
         status = self.lib.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, _UTF8, None, None)
         if status != 0:
@@ -139,6 +149,14 @@ class _Engine:
         # the first word begins with the command, at a position before the text
         events = [(max(position - len(_NO_ECHO), 0), sample) for position, sample in self.events]
         return np.frombuffer(b"".join(self.chunks), dtype=np.int16), events
+
+    def phonemes(self, text: str) -> str:
+        """The phonemes of `text` in the voice that is set, in espeak's IPA."""
+        data = ctypes.c_char_p(text.encode())
+        pieces: list[str] = []
+        while data.value is not None:  # one clause at a time; espeak moves the pointer on, to null at the end
+            pieces.append(self.lib.espeak_TextToPhonemes(ctypes.byref(data), _UTF8, _IPA).decode())
+        return " ".join(pieces)
 
     def close(self) -> None:
         self.lib.espeak_Terminate()
@@ -186,6 +204,17 @@ def variants() -> list[str]:
     return sorted(os.listdir(os.path.join(espeakng_loader.get_data_path(), "voices", "!v")))
 
 
+def phonemes(text: str, language: str) -> str:
+    """How `text` is pronounced, in IPA, in an espeak language or accent.
+
+    Raises EspeakError for an unknown language.
+    """
+    with _lock:
+        engine = _current()
+        engine.set_voice(Voice(language))
+        return engine.phonemes(text)
+
+
 def synthesize(words: Sequence[str], voice: Voice, *, separator: str = " ") -> Speech | None:
     """Speak `words` continuously.
 
@@ -206,6 +235,7 @@ def synthesize(words: Sequence[str], voice: Voice, *, separator: str = " ") -> S
         engine = _current()
         engine.set_voice(voice)
         samples, events = engine.speak(separator.join(words))
+        sounds = list(engine.sounds)
     wave = samples.astype(np.float32) / 32768.0
     active = _active_frames(wave)
     loud = np.flatnonzero(active)
@@ -214,19 +244,21 @@ def synthesize(words: Sequence[str], voice: Voice, *, separator: str = " ") -> S
     first, last = int(loud[0]), int(loud[-1]) + 1
     trimmed = wave[first * _FRAME : last * _FRAME]
     starts = _match(words, events, len(separator))
-    return Speech(trimmed, None if starts is None else _word_times(starts, active, first, last))
+    if not separator:
+        part_compounds(starts, sounds, samples.size, active, _FRAME)
+    known = [start for start in starts if start is not None]
+    if len(known) < len(words) or any(later <= earlier for earlier, later in pairwise(known)):
+        return Speech(trimmed, None)
+    return Speech(trimmed, _word_times(known, active, first, last))
 
 
-def _match(words: Sequence[str], events: list[tuple[int, int]], gap: int) -> list[int] | None:
-    """The first sample of every word, found by its position in the text; None when one is missing."""
+def _match(words: Sequence[str], events: list[tuple[int, int]], gap: int) -> list[int | None]:
+    """The first sample of every word, found by its position in the text; None for one without an event."""
     at = dict(reversed(events))  # the first event of a position counts
-    starts: list[int] = []
+    starts: list[int | None] = []
     position = 0
     for word in words:
-        sample = at.get(position)
-        if sample is None or (starts and sample <= starts[-1]):
-            return None
-        starts.append(sample)
+        starts.append(at.get(position))
         position += len(word) + gap
     return starts
 

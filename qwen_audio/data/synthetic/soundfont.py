@@ -30,6 +30,7 @@ from qwen_audio.audio import SAMPLE_RATE
 _OVERSAMPLE = 2
 _RATE = SAMPLE_RATE * _OVERSAMPLE
 _FILTER_BLOCK = 160  # output samples (10 ms) for which the moving low-pass filter stands still
+_DRUM_BANK = 128  # where General MIDI fonts keep what channel 10 plays
 _NO_FILTER_HZ = 7500.0  # a cutoff above this changes nothing that 16 kHz can carry
 
 # Generator numbers (specification, section 8.1.2) with their default amounts.
@@ -83,7 +84,7 @@ def find_soundfont() -> Path:
 
 
 class SoundFont:
-    """A SoundFont 2 file in memory: `render` makes one note of a General MIDI program (bank 0)."""
+    """A SoundFont 2 file in memory: `render` makes one note of a General MIDI program or drum kit."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises SoundFontError when the file is not a SoundFont 2 file or is cut short."""
@@ -99,15 +100,22 @@ class SoundFont:
         zones = _zones(chunks["ibag"], chunks["igen"], inst, last="sample")
         presets = list(struct.iter_unpack("<20sHHHIII", chunks["phdr"]))
         layers = _zones(chunks["pbag"], chunks["pgen"], [row[3] for row in presets], last="instrument")
-        # Programs of bank 0.  Preset-level generators besides the instrument are offsets; this font has none.
-        self.programs: dict[int, list[Zone]] = {
-            row[1]: [zone for layer in layers[n] for zone in zones[layer["instrument"]]]
-            for n, row in enumerate(presets[:-1])
-            if row[2] == 0
-        }
+        # Preset-level generators besides the instrument are offsets; this font has none.
+        banks: dict[int, dict[int, list[Zone]]] = {0: {}, _DRUM_BANK: {}}
+        for n, row in enumerate(presets[:-1]):
+            found = [zone for layer in layers[n] for zone in zones[layer["instrument"]]]
+            banks.setdefault(row[2], {})[row[1]] = found
+        self.programs, self.kits = banks[0], banks[_DRUM_BANK]
 
     def render(
-        self, program: int, key: int, *, hold: float, seconds: float, velocity: int = 100
+        self,
+        program: int,
+        key: int,
+        *,
+        hold: float,
+        seconds: float,
+        velocity: int = 100,
+        drums: bool = False,
     ) -> np.ndarray:
         """One note as (n,) float32 at 16 kHz, n = round(seconds * 16000), at the font's own level.
 
@@ -117,16 +125,18 @@ class SoundFont:
             hold: seconds until the key is let go; the release follows.
             seconds: length of the result.
             velocity: 1 to 127; chooses among layers where the font has some, nothing else.
+            drums: take the drum kit of that program (bank 128), where each key is a drum of its own.
 
         Raises SoundFontError when the program has no sample for that key.
         """
         zones = [
             zone
-            for zone in self.programs.get(program, [])
+            for zone in (self.kits if drums else self.programs).get(program, [])
             if _within(zone["key_range"], key) and _within(zone["velocity_range"], velocity)
         ]
         if not zones:
-            raise SoundFontError(f"program {program} of {self.path.name} has no sample for key {key}")
+            what = "drum kit" if drums else "program"
+            raise SoundFontError(f"{what} {program} of {self.path.name} has no sample for key {key}")
         n = round(seconds * SAMPLE_RATE)
         total = np.zeros(n)
         for zone in zones:

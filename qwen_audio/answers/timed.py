@@ -1,0 +1,133 @@
+"""Answers with times: words one after another, keywords, and spans that may overlap.
+
+A span is `<|start|>label<|end|>`; spans stand in the order of their starts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from qwen_audio import tags
+from qwen_audio.answers.base import Body, Parsed, listed, plain, required, tag, with_times
+from qwen_audio.tags import Segment
+from qwen_audio.text import collapse_spaces
+from qwen_audio.timestamps import Span, Word, parse_spans, parse_words, render_spans, render_words
+
+if TYPE_CHECKING:
+    from qwen_audio.data.manifest import Example
+
+# words one after another -------------------------------------------------------------------------------
+
+
+def _render_words(example: Example, form: str) -> list[Segment]:
+    if example.words is None:
+        raise ValueError(
+            f"example {example.id!r} of task {example.task!r} has no words with times: add `words`"
+        )
+    return render_words(example.words)
+
+
+def _parse_words(text: str) -> Parsed:
+    parsed = parse_words(text)
+    return Parsed(" ".join(word.word for word in parsed.words), words=parsed.words, problems=parsed.repairs)
+
+
+def _ask_words(example: Example) -> list[Segment]:
+    """The tagged answer, with the `<|0.00|>` that stands in the prompt of the task itself."""
+    return [tag(tags.time_tag(0.0)), *_render_words(example, "")]
+
+
+# keywords ------------------------------------------------------------------------------------------------
+
+
+def _render_keyword(example: Example, form: str) -> list[Segment]:
+    """`<|startofword|>w<|endofword|>`; in the form "times" for every word, with its times, by `<|delim|>`."""
+    if form != "times":
+        name = required(example, example.label or example.text, "keyword")
+        return [tag(tags.START_OF_WORD), plain(name), tag(tags.END_OF_WORD)]
+    segments: list[Segment] = []
+    for word in example.words or []:
+        if segments:
+            segments.append(tag(tags.DELIMITER))
+        segments += [tag(tags.START_OF_WORD), plain(collapse_spaces(word.word))]
+        segments.append(tag(tags.END_OF_WORD, tags.time_tag(word.start), tags.time_tag(word.end)))
+    return segments
+
+
+def _ask_keyword(example: Example) -> list[Segment]:
+    return [plain(required(example, example.text or example.label, "text"))]
+
+
+_KEYWORD = re.compile(
+    r"<\|startofword\|>(?P<name>.*?)<\|endofword\|>(?P<times>(?:<\|[0-9]{1,2}\.[0-9]{2}\|>)*)", re.S
+)
+
+
+def _parse_keyword(text: str) -> Parsed:
+    names: list[str] = []
+    words: list[Word] = []
+    problems: list[str] = []
+    for match in _KEYWORD.finditer(text):
+        name = tags.without_tags(match["name"], problems)
+        names.append(name)
+        if match["times"]:
+            times = [float(time) for time in match["times"][2:-2].split("|><|")]
+            if len(times) == 2 and times[0] <= times[1] <= tags.MAX_TICK / tags.TICKS_PER_SECOND:
+                words.append(Word(name, *times))
+            else:
+                problems.append(f"the times {match['times']} of {name!r} are no start and end")
+    if not names:
+        problems.append("no <|startofword|> ... <|endofword|> pair")
+        names = [tags.without_tags(text, [])]
+    elif rest := collapse_spaces(_KEYWORD.sub("", text).replace(tags.DELIMITER, "")):
+        problems.append(f"not read: {rest}")
+    return Parsed(" ".join(names), words=words, label=names[0], fields={"keywords": names}, problems=problems)
+
+
+# spans that may overlap ----------------------------------------------------------------------------------
+
+
+def _spans(example: Example) -> list[Span]:
+    if example.spans is None:
+        raise ValueError(f"example {example.id!r} of task {example.task!r} has no times: add `spans`")
+    return example.spans
+
+
+def _render_events(example: Example, form: str) -> list[Segment]:
+    return render_spans(_spans(example))
+
+
+def _render_turns(example: Example, form: str) -> list[Segment]:
+    """Turns of speakers, who are numbered as they appear, so that there is one right answer."""
+    names = list(dict.fromkeys(span.label for span in _spans(example)))
+    wanted = [f"speaker {number}" for number in range(1, len(names) + 1)]
+    if names != wanted:
+        raise ValueError(
+            f"example {example.id!r}: the speakers of the spans are {', '.join(names)} in order of appearance; "
+            f"name them {', '.join(wanted)}"
+        )
+    return render_spans(_spans(example))
+
+
+def _parse_spans(text: str) -> Parsed:
+    parsed = parse_spans(text)
+    summary = listed(f"{s.label} from {s.start:.2f} to {s.end:.2f}" for s in parsed.spans)
+    return Parsed(summary, spans=parsed.spans, problems=parsed.repairs)
+
+
+def _ask_spans(example: Example) -> list[Segment]:
+    """`dog from <|0.50|> to <|1.20|>, ...`: times inside a sentence, as a chat model writes them."""
+    parts = [
+        f"{collapse_spaces(span.label)} from {tags.time_tag(span.start)} to {tags.time_tag(span.end)}"
+        for span in _spans(example)
+    ]
+    return with_times(listed(parts))
+
+
+BODIES: dict[str, Body] = {
+    "words": Body("`words`", _render_words, _parse_words, _ask_words, grows=True),
+    "keyword": Body("`label`, else `text`; or `words`", _render_keyword, _parse_keyword, _ask_keyword),
+    "events": Body("`spans` (label: event)", _render_events, _parse_spans, _ask_spans, grows=True),
+    "turns": Body("`spans` (label: speaker 1, 2 ...)", _render_turns, _parse_spans, _ask_spans, grows=True),
+}

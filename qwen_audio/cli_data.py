@@ -1,0 +1,94 @@
+"""The verbs of the command line that make data and look at it: `synthesize`, `show` and `data stats`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    data = typer.Typer(
+        help="Look at annotated data.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    )
+    # A single command without a callback would take the group's place.
+    data.callback()(_group)
+    data.command()(stats)
+    app.command()(synthesize)
+    app.command()(show)
+    app.add_typer(data, name="data")
+
+
+def _group() -> None:
+    """Look at annotated data."""
+
+
+def synthesize(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The same as --out, in front.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write: FLAC files and manifest.jsonl.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Hours of audio, shared equally by the tasks.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="With --hours: tasks separated by commas; all if absent.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="With --hours: processes; the files are the same.")] = 0,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Without --hours: speech (if absent), long_speech, spoken, sounds, scenes, notes or music."
+        ),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Without --hours: how many; 100 if absent.")] = None,
+    task: Annotated[str | None, typer.Option(help="Without --hours: only this task.")] = None,
+    utterances: Annotated[
+        str | None, typer.Option(help="Speech: only words, sentence, isolated or single.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="What training never uses: other voices, texts, pieces ...")
+    ] = False,
+) -> None:
+    """Write labelled examples of the synthetic world."""
+    from qwen_audio.data.synthetic.write import synthesize as write
+
+    if (folder is None) == (out is None):
+        raise ValueError("name one folder to write, with --out")
+    manifest = write(
+        out or folder or Path(),
+        hours=hours,
+        tasks=tasks,
+        kind=kind,
+        count=count,
+        task=task,
+        utterances=utterances,
+        held_out=held_out,
+        seed=seed,
+        workers=workers,
+    )
+    print(f"written: {manifest}")
+
+
+def show(
+    manifest: Annotated[Path, typer.Argument(help="JSONL manifest of annotated examples.")],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="The example's id.")],
+    output: Annotated[
+        Path | None, typer.Option(help="PNG file; ID.png if absent. The audio goes beside it as WAV.")
+    ] = None,
+) -> None:
+    """Draw one example and print its row, its prompt and its answer."""
+    from qwen_audio.show import show as run_show
+
+    run_show(manifest, identity, output)
+
+
+def stats(
+    manifest: Annotated[Path, typer.Argument(help="JSONL manifest of annotated examples.")],
+    output: Annotated[Path | None, typer.Option(help="PNG file to draw the same as a picture.")] = None,
+) -> None:
+    """Count a manifest: hours for each task and language, durations, labels."""
+    from qwen_audio.data.stats import show_stats
+
+    show_stats(manifest, output)

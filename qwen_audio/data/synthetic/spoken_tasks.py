@@ -1,0 +1,149 @@
+"""The spoken tasks about what is said: translation, overlap, dialects, entities, intents, keywords.
+
+Every function takes (rng, held_out) and returns a `Draft`, or raises `Unusable` with the reason as its text.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.synthetic import espeak, parallel, spoken_commands, spoken_text, text
+from qwen_audio.data.synthetic.speech import ACCENTS
+from qwen_audio.data.synthetic.spoken_draft import Draft, Unusable, any_language, lead_in, one, pick, speak
+from qwen_audio.data.synthetic.spoken_voices import Manner, apart, draw_identity, mix
+from qwen_audio.text import spoken_form
+from qwen_audio.timestamps import Span, Word
+
+
+def translation(rng: np.random.Generator, held_out: bool) -> Draft:
+    """A sentence of the parallel grammar, spoken in one language, its text in another."""
+    source, target = pick(rng, parallel.DIRECTIONS)
+    texts = parallel.draw(rng, held_out=held_out).texts
+    words = text.units(source, spoken_form(texts[source]).split())
+    wave, lead, who = one(rng, held_out, source, words)
+    fields = {
+        "language": source,
+        "target_language": target,
+        "text": texts[target],
+        "speaker": who.name,
+        "meta": {"transcript": texts[source]},
+    }
+    return Draft([(wave, lead)], fields)
+
+
+def overlap(rng: np.random.Generator, held_out: bool) -> Draft:
+    """Two or three speakers; each starts while the one before is speaking."""
+    language = any_language(rng)
+    people = apart(rng, 3 if rng.random() < 0.2 else 2, held_out=held_out)
+    lead = lead_in(rng)
+    parts: list[tuple[float, np.ndarray]] = []
+    spans: list[Span] = []
+    start = 0.0
+    for number, who in enumerate(people, start=1):
+        words = spoken_text.utterance(rng, language, held_out=held_out)
+        level = Manner(level=float(rng.uniform(-9.0, -6.0)))
+        wave = speak(words, language, pick(rng, ACCENTS[language]), who, level).wave
+        seconds = wave.size / SAMPLE_RATE
+        parts.append((start, wave))
+        said = text.join(language, words)
+        spans.append(Span(f"speaker {number}", lead + start, lead + start + seconds, said))
+        # far enough behind for the order of starts to be heard
+        start += float(np.clip(rng.uniform(0.2, 0.7) * seconds, 0.3, max(0.3, seconds - 0.3)))
+    end = max(at + wave.size / SAMPLE_RATE for at, wave in parts)
+    joined = " | ".join(span.text or "" for span in spans)
+    fields = {"language": language, "text": joined, "spans": spans, "speaker": people[0].name}
+    return Draft([(mix(parts, end), lead)], fields)
+
+
+def _dialect(rng: np.random.Generator, held_out: bool) -> tuple[Draft, str, str, list[str]]:
+    language = pick(rng, ("en", "en", "es", "fr", "zh"))
+    known = spoken_text.DIALECTS[language]
+    name = pick(rng, list(known))
+    words = spoken_text.dialect_utterance(rng, language, name, held_out=held_out)
+    said = text.join(language, words)
+    # French dialects differ in their words; elsewhere the phonemes have to differ from all other dialects.
+    if language != "fr":
+        heard = {other: espeak.phonemes(said, accent) for other, accent in known.items()}
+        if list(heard.values()).count(heard[name]) > 1:
+            raise Unusable("alike")
+    who = draw_identity(rng, held_out=held_out)
+    clip = speak(words, language, known[name], who, Manner(level=float(rng.uniform(-14.0, -1.0))))
+    fields = {"language": language, "speaker": who.name}
+    return Draft([(clip.wave, lead_in(rng))], fields), name, said, list(known)
+
+
+def dialect(rng: np.random.Generator, held_out: bool) -> Draft:
+    """A sentence in a dialect; the choices are the dialects of its language."""
+    draft, name, said, known = _dialect(rng, held_out)
+    draft.fields |= {"text": name, "label": name, "choices": known, "meta": {"transcript": said}}
+    return draft
+
+
+def dialect_transcript(rng: np.random.Generator, held_out: bool) -> Draft:
+    """The same with the transcript as the answer."""
+    draft, name, said, _ = _dialect(rng, held_out)
+    draft.fields |= {"text": said, "meta": {"dialect": name}}
+    return draft
+
+
+def entities(rng: np.random.Generator, held_out: bool) -> Draft:
+    """A sentence with named entities: English templates, or a parallel sentence that has some."""
+    if rng.random() < 0.6:
+        language = "en"
+        said, found = spoken_commands.entity_sentence(rng, held_out=held_out)
+    else:
+        language = pick(rng, parallel.LANGUAGES)
+        drawn = parallel.draw(rng, held_out=held_out)
+        said = spoken_form(drawn.texts[language])
+        found = [(kind, spoken_form(value)) for kind, value in drawn.entities[language]]
+    wave, lead, who = one(rng, held_out, language, text.units(language, said.split()))
+    listed = [{"type": kind, "value": value} for kind, value in found]
+    fields = {"language": language, "text": said, "speaker": who.name, "meta": {"entities": listed}}
+    return Draft([(wave, lead)], fields)
+
+
+def intent(rng: np.random.Generator, held_out: bool) -> Draft:
+    """An English command with its scenario, action and slots."""
+    drawn = spoken_commands.command(rng, held_out=held_out)
+    wave, lead, who = one(rng, held_out, "en", drawn.text.split())
+    answer = json.dumps({"intent": drawn.action, "slots": drawn.slots}, ensure_ascii=False)
+    fields = {
+        "language": "en",
+        "text": answer,
+        "label": drawn.action,
+        "speaker": who.name,
+        "meta": {"scenario": drawn.scenario, "slots": drawn.slots, "transcript": drawn.text},
+    }
+    return Draft([(wave, lead)], fields)
+
+
+def keyword(rng: np.random.Generator, held_out: bool) -> Draft:
+    """A single keyword (in other languages than English a digit), or keywords with times among other words."""
+    who = draw_identity(rng, held_out=held_out)
+    if rng.random() < 0.5:
+        language = any_language(rng)
+        known = list(spoken_text.KEYWORDS) if language == "en" else text.DIGITS[language].split()
+        word = pick(rng, known)
+        wave, lead, who = one(rng, held_out, language, [word], who)
+        choices = [word, *(known[i] for i in rng.permutation(len(known)) if known[i] != word)][:10]
+        choices = sorted(choices)
+        fields = {"language": language, "text": word, "label": word, "choices": choices, "speaker": who.name}
+        return Draft([(wave, lead)], fields)
+    words, spots = spoken_text.keyword_utterance(rng)
+    level = Manner(level=float(rng.uniform(-14.0, -1.0)))
+    clip = speak(words, "en", pick(rng, ACCENTS["en"]), who, level)
+    if clip.times is None:
+        raise Unusable("unmatched")
+    lead = lead_in(rng)
+    timed = [Word(words[i], lead + clip.times[i][0], lead + clip.times[i][1]) for i in spots]
+    fields = {
+        "language": "en",
+        "text": ", ".join(word.word for word in timed),
+        "words": timed,
+        "speaker": who.name,
+        "meta": {"transcript": " ".join(words)},
+    }
+    return Draft([(clip.wave, lead)], fields)

@@ -1,0 +1,104 @@
+"""The synthetic world as a whole: which generators make the examples of a task, and one generator of all tasks.
+
+    WorldGenerator(["asr", "music_qa"]).sample(numpy.random.default_rng(0))   # -> Sample
+
+Every task of the format has a row in `WORLD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from qwen_audio.data.manifest import Sample
+from qwen_audio.data.sources import Source, SourceConfig
+from qwen_audio.task_table import task_of
+
+# Task -> the kinds of source (see data/sources.py) that make it, each drawn equally often.
+WORLD: dict[str, tuple[str, ...]] = {
+    "asr": ("speech",),
+    "speech_translation": ("spoken",),
+    "overlapped_asr": ("spoken",),
+    "dialect_asr": ("spoken",),
+    "word_timestamps": ("speech",),
+    "emotion": ("spoken",),
+    "vocal_sound": ("scenes",),
+    "keyword_spotting": ("spoken",),
+    "language_id": ("spoken",),
+    "speaker_gender": ("spoken",),
+    "speaker_age": ("spoken",),
+    "dialect_id": ("spoken",),
+    "speaker_diarization": ("spoken",),
+    "entity_recognition": ("spoken",),
+    "speech_intent": ("spoken",),
+    "speaker_verification": ("spoken",),
+    "audio_caption": ("scenes",),
+    "sound_event": ("sounds",),
+    "event_detection": ("scenes",),
+    "acoustic_scene": ("scenes",),
+    "audio_qa": ("scenes",),
+    "music_caption": ("music",),
+    "singer_id": ("music",),
+    "music_emotion": ("music",),
+    "music_recognition": ("music",),
+    "music_qa": ("music",),
+    "music_genre": ("music",),
+    "note_analysis": ("notes",),
+    "note_pitch": ("notes",),
+    "note_velocity": ("notes",),
+    "instrument": ("notes", "music"),
+}
+# Options of a kind for one task: English as often as the other languages of the format together; words have
+# times in English and in Chinese (there by character).
+_LANGUAGES = {"en": 7.0, "zh": 1.0, "de": 1.0, "es": 1.0, "ko": 1.0, "fr": 1.0, "ja": 1.0, "it": 1.0}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "asr": {"languages": _LANGUAGES},
+    "word_timestamps": {"languages": {"en": 1.0, "zh": 1.0}},
+}
+# Kinds whose classes and instruments are all in training too: what is held out is a stream of random numbers.
+_STREAM_ONLY = ("sounds", "notes")
+_HELD_OUT_STREAM = 7  # the spawn key of that stream
+
+
+class WorldGenerator:
+    """Draws examples of the given tasks, each as often as any other.
+
+    Args:
+        tasks: slugs of `WORLD`; None for all of it.
+        held_out: draw what training never meets, as far as each generator can: other speakers, sentences, pieces
+            and combinations of sounds; for single notes and single sounds, other random numbers.
+
+    Raises ValueError for an unknown task or none.
+    """
+
+    def __init__(self, tasks: Iterable[str] | None = None, held_out: bool = False) -> None:
+        self.tasks = known_tasks(tasks)
+        self.held_out = held_out
+        self._sources = {task: [_source(kind, task, held_out) for kind in WORLD[task]] for task in self.tasks}
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """One example with its audio; the same state of `rng` gives the same bytes in any process."""
+        task = self.tasks[rng.integers(len(self.tasks))]
+        number = int(rng.integers(len(WORLD[task])))
+        if self.held_out and WORLD[task][number] in _STREAM_ONLY:
+            entropy = rng.integers(2**63, size=2).tolist()
+            rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_HELD_OUT_STREAM,)))
+        return self._sources[task][number].sample(rng)
+
+
+def known_tasks(tasks: Iterable[str] | None) -> tuple[str, ...]:
+    """The tasks without repetition, all for None; ValueError for an unknown one, or for none at all."""
+    names = tuple(WORLD) if tasks is None else tuple(dict.fromkeys(tasks))
+    if not names:
+        raise ValueError(f"no task is named: give some of {', '.join(WORLD)}")
+    for name in names:
+        task_of(name)
+    return names
+
+
+def _source(kind: str, task: str, held_out: bool) -> Source:
+    shares = {"weights" if kind in _STREAM_ONLY else "tasks": {task: 1.0}}
+    held = {} if kind in _STREAM_ONLY else {"held_out": held_out}
+    return SourceConfig(kind, 1.0, options={**shares, **held, **_OPTIONS.get(task, {})}).build()

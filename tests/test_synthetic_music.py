@@ -1,0 +1,192 @@
+"""Synthetic music: labels, captions, questions and meta agree with the facts, and the bytes repeat."""
+
+import hashlib
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pretty_midi", reason="the sound font comes with the synth extra")
+
+from qwen_audio.data.manifest import read_manifest
+from qwen_audio.data.synthetic.music import TASK_WEIGHTS, MusicGenerator, is_held_out
+from qwen_audio.data.synthetic.music_genres import FAMILIES, GENRES, TEMPO_CLASSES, player
+from qwen_audio.data.synthetic.music_melodies import TUNES, TUNES_BY_TITLE, excerpt, parse_notes
+from qwen_audio.data.synthetic.music_notes import DRUMS
+from qwen_audio.data.synthetic.music_patterns import BASS_PATTERNS, CHORD_PATTERNS
+from qwen_audio.data.synthetic.music_piece import draw_plan
+from qwen_audio.data.synthetic.music_theory import QUALITIES, RHYTHMS, Chord, progression
+from qwen_audio.data.synthetic.music_voice import SINGERS
+from qwen_audio.data.synthetic.music_words import caption
+from qwen_audio.data.synthetic.write import write_dataset
+from qwen_audio.tasks import parse, render
+
+RATE = 16000
+
+
+def draw(task: str, count: int, seed: int = 0, held_out: bool = False) -> list:
+    generator, rng = MusicGenerator({task: 1.0}, held_out), np.random.default_rng(seed)
+    return [generator.sample(rng) for _ in range(count)]
+
+
+def digest(seed: int, count: int) -> str:
+    generator, rng, total = MusicGenerator(), np.random.default_rng(seed), hashlib.sha256()
+    for _ in range(count):
+        sample = generator.sample(rng)
+        total.update(sample.example.model_dump_json().encode() + sample.waves[0].tobytes())
+    return total.hexdigest()
+
+
+def test_samples_follow_their_tasks_and_render() -> None:
+    generator, rng = MusicGenerator(), np.random.default_rng(4)
+    samples = [generator.sample(rng) for _ in range(50)]
+    assert {s.example.task for s in samples} == set(TASK_WEIGHTS)
+    assert len({s.example.id for s in samples}) == 50
+    for sample in samples:
+        example, (wave,) = sample.example, sample.waves
+        assert 4 * RATE <= len(wave) <= 12 * RATE and wave.dtype == np.float32
+        assert 0.09 < np.abs(wave).max() <= 0.981 and np.isfinite(wave).all()
+        assert example.audio == [] and example.source == "synthetic" and example.question
+        assert all(
+            start >= 0 and start + seconds <= len(wave) / RATE for start, seconds, _ in example.meta["notes"]
+        )
+        if example.task == "music_caption":
+            assert example.text.endswith(".") and example.label is None
+        else:
+            assert example.label == example.text and example.label in example.choices
+        written = "".join(segment.text for segment in render(example))
+        assert parse(example.task, written).text == example.text
+
+
+def test_questions_are_answered_by_the_facts() -> None:
+    asked = set()
+    for sample in draw("music_qa", 60, seed=2):
+        example, meta = sample.example, sample.example.meta
+        question, answer, wave = example.question, example.text, sample.waves[0]
+        asked.add(question.split('"')[0])
+        playing = set(meta["parts"].values())
+        if question.startswith("Does the instrument"):
+            name = question.split('"')[1]
+            assert (name in playing) == (answer == "yes")
+            if answer == "no":
+                assert FAMILIES[name] not in {FAMILIES.get(p) for p in playing}
+        elif "tempo" in question:
+            low, high = TEMPO_CLASSES[answer]
+            assert low <= meta["tempo"] <= high
+        elif "key" in question:
+            assert meta["key"].endswith(answer) and meta["genre"] != "metal"
+        elif "beats" in question:
+            assert meta["metre"] == int(answer)
+        elif "drums" in question:
+            assert ("drums" in playing) == (answer == "yes")
+        elif question == "Does someone sing?":
+            assert ("voice" in playing) == (answer == "yes")
+        elif "male" in question:
+            assert next(s.sex for s in SINGERS if s.name == meta["singer"]) == answer
+        elif "first" in question:
+            assert [meta["parts"][p] for p, bar in meta["entries"].items() if bar == 0] == [answer]
+        elif "melody" in question:
+            assert meta["parts"]["lead"] == answer
+        elif "chords" in question:
+            assert len(set(meta["chords"])) == int(answer)
+        else:
+            third = len(wave) // 3
+            louder = np.square(wave[2 * third : -RATE // 2]).mean() > np.square(wave[:third]).mean()
+            assert answer == meta["dynamics"] == ("louder" if louder else "softer")
+    assert len(asked) >= 10
+
+
+def test_captions_say_what_is_true() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        plan = draw_plan(rng, mood="sad" if rng.random() < 0.3 else None)
+        text = caption(rng, plan)
+        assert text[0].isupper() and text.endswith(".") and "  " not in text
+        assert all(name in text for name in plan.parts.values() if name != "voice")
+        assert (plan.singer is None) or f"{plan.singer.sex} voice" in text
+        assert ("alone" in text) == plan.staggered and ("gets" in text) == bool(plan.dynamics)
+        assert f"in a {({'major': 'minor', 'minor': 'major'})[plan.mode]} key" not in text
+        assert " a organ" not in text and " a oboe" not in text
+
+
+def test_every_genre_can_be_played() -> None:
+    for name, genre in GENRES.items():
+        for metre in genre.metres:
+            assert metre in CHORD_PATTERNS[genre.chord_pattern], name
+            assert not genre.basses or metre in BASS_PATTERNS[genre.bass_pattern], name
+            assert all(set(d) <= set(DRUMS) for d in genre.drums.values())
+            assert all(len(s) == 4 * metre for s in genre.drums.get(metre, {}).values()), name
+            assert all(sum(row) == metre for row in RHYTHMS[metre][genre.lead_style])
+        assert all(player(who).family for who in (*genre.leads, *genre.chords, *genre.basses))
+    assert set(TASK_WEIGHTS) >= {"music_genre"} and len(GENRES) == 14
+
+
+def test_chords_are_in_their_key() -> None:
+    assert Chord(9, "m").voicing(57) == [57, 60, 64] and Chord(0, "").bass(29) == 36
+    assert Chord(2, "7").name == "D7" and QUALITIES["maj7"] == (0, 4, 7, 11)
+    rng = np.random.default_rng(0)
+    for style in ("plain", "seventh", "blues", "dark"):
+        for mode, third in (("major", 4), ("minor", 3)):
+            first = progression(rng, style, mode, 7, 4)[0]
+            assert first.root == 7 and first.third == third
+
+
+def test_melodies_are_many_different_and_as_known() -> None:
+    openings = {tuple(np.diff(tune.pitches[:8])) for tune in TUNES}
+    assert len(openings) == len(TUNES) == len(TUNES_BY_TITLE) >= 30
+    assert all("," not in tune.title and len(tune.pitches) >= 8 for tune in TUNES)
+    joy = TUNES_BY_TITLE["Ode to Joy"]
+    assert [p - joy.pitches[0] for p in joy.pitches[:8]] == [0, 0, 1, 3, 3, 1, 0, -2]
+    assert parse_notes("C4 F#4/1.5 R/.5 Bb3") == [(1, 60), (1.5, 66), (0.5, None), (1, 58)]
+    assert excerpt(joy, 0.5, 2, 1.6) == [(0.0, 0.5, 66), (0.5, 0.5, 66), (1.0, 0.5, 67)]
+    with pytest.raises(ValueError, match="'H4' is no note"):
+        parse_notes("C4 H4")
+
+
+def test_held_out_combinations_are_disjoint() -> None:
+    for held_out in (False, True):
+        for sample in draw("music_recognition", 5, held_out=held_out):
+            example = sample.example
+            tune = TUNES_BY_TITLE[example.label]
+            shift = example.meta["notes"][0][2] - tune.pitches[0]
+            assert is_held_out(example.label, shift % 12, example.meta["performer"]) == held_out
+        for sample in draw("music_genre", 5, held_out=held_out):
+            meta = sample.example.meta
+            assert is_held_out(meta["genre"], meta["key"], meta["parts"]["lead"]) == held_out
+    share = np.mean([is_held_out(genre, key) for genre in GENRES for key in range(60)])
+    assert 0.12 < share < 0.22
+
+
+def test_same_seed_same_bytes_in_another_process() -> None:
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import test_synthetic_music as t; print(t.digest(5, 6))"
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    root = Path(__file__).parents[1]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    assert digest(9, 2) != digest(5, 6) == other.stdout.strip()
+    assert len(pickle.dumps(MusicGenerator())) < 2000
+
+
+def test_a_data_set_of_music_is_written_and_read(tmp_path: Path) -> None:
+    options = {"tasks": {"singer_id": 1.0, "music_qa": 1.0}, "held_out": True}
+    rows = read_manifest(write_dataset("music", tmp_path, 3, options=options))
+    assert len(rows) == 3 and {row.task for row in rows} <= set(options["tasks"])
+    assert all(row.meta["notes"] and row.audio[0].duration >= 4 for row in rows)
+
+
+def test_wrong_tasks_are_refused() -> None:
+    for tasks in ({"asr": 1.0}, {"singer_id": 0.0}):
+        with pytest.raises(ValueError, match="the music tasks are"):
+            MusicGenerator(tasks)
+
+
+def test_a_second_of_music_takes_ten_milliseconds() -> None:
+    generator = MusicGenerator()
+    for _ in range(2):  # the second time its notes are kept
+        rng, begin = np.random.default_rng(0), time.process_time()
+        seconds = sum(len(generator.sample(rng).waves[0]) / RATE for _ in range(40))
+        rate = seconds / (time.process_time() - begin)
+    assert rate > 100  # 350 on an idle core

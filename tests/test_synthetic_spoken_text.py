@@ -1,0 +1,212 @@
+"""What is said in the spoken tasks: grammar, translations, dialects, entities, commands, and their splits."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("espeakng_loader", reason="the synth extra is not installed")
+pytest.importorskip("wordfreq", reason="the synth extra is not installed")
+
+from qwen_audio.answers.speech import entities_of
+from qwen_audio.data.manifest import Sample
+from qwen_audio.data.synthetic import (
+    espeak,
+    mandarin,
+    parallel,
+    parallel_words,
+    spoken_commands,
+    spoken_text,
+    text,
+)
+from qwen_audio.data.synthetic.spoken import SpokenGenerator
+from qwen_audio.text import spoken_form
+
+RATE = 16000
+
+
+def draw(task: str, count: int) -> list[Sample]:
+    generator = SpokenGenerator({task: 1.0})
+    rng = np.random.default_rng(0)
+    return [generator.sample(rng) for _ in range(count)]
+
+
+# translation ---------------------------------------------------------------------------------------------
+
+
+def test_articles_and_agreement() -> None:
+    rows = {row[0]: row for row in parallel._rows("THINGS")}
+
+    def say(language: str, thing: str, determiner: str, case: str = "") -> str:
+        return parallel.thing(language, rows[thing], determiner, case)
+
+    assert say("en", "umbrella", "a") == "an umbrella"
+    assert say("de", "table", "a", "acc") == "einen Tisch"
+    assert say("de", "table", "this") == "dieser Tisch"
+    assert say("de", "lamp", "my", "acc") == "meine Lampe"
+    assert say("de", "book", "this", "acc") == "dieses Buch"
+    assert say("zh", "car", "this") == "这辆车"
+    assert say("zh", "car", "my") == "我的车"
+    assert say("es", "key", "this") == "esta llave"
+    assert say("fr", "computer", "this") == "cet ordinateur"
+    assert say("fr", "car", "my") == "ma voiture"
+    assert say("it", "mirror", "a") == "uno specchio"
+    assert say("it", "umbrella", "this") == "quest'ombrello"
+    assert say("it", "key", "my") == "la mia chiave"
+
+
+def test_tables_have_six_columns_and_frames_the_same_slots() -> None:
+    tables = [name for name in vars(parallel_words) if name.isupper() and name != "LANGUAGES"]
+    for name in tables:
+        wide = 7 if name in ("PEOPLE", "NAMES") else 6
+        rows = parallel._rows(name)
+        assert {len(row) for row in rows} == {wide}, name
+        assert all(cell for row in rows for cell in row), name
+        assert len({row[0] for row in rows}) == len(rows), name
+    for frame in parallel._frames():
+        assert len(frame) == 6
+        slots = [{m[1] for m in parallel._SLOT.finditer(cell)} for cell in frame]
+        assert all(found == slots[0] for found in slots), frame[0]
+
+
+def test_translations_are_many_unambiguous_and_split() -> None:
+    rng = np.random.default_rng(0)
+    train = [parallel.draw(rng).texts for _ in range(2000)]
+    held_out = [parallel.draw(rng, held_out=True).texts for _ in range(200)]
+    for source, target in parallel.DIRECTIONS:
+        pairs = {(texts[source], texts[target]) for texts in train}
+        assert len(pairs) > 1200
+        assert len({spoken_form(said) for said, _ in pairs}) == len(pairs)  # one translation for a sentence
+    for language in parallel.LANGUAGES:
+        assert not {t[language] for t in train} & {t[language] for t in held_out}
+        for texts in train[:300]:
+            assert re.fullmatch(r"[^{}|]+[.。?？]", texts[language])
+            assert texts[language].lstrip("¿")[0] == texts[language].lstrip("¿")[0].upper()
+
+
+def test_translation_samples_speak_the_source_in_all_directions() -> None:
+    samples = draw("speech_translation", 60)
+    seen = {(s.example.language, s.example.target_language) for s in samples}
+    assert seen == set(parallel.DIRECTIONS)
+    for sample in samples:
+        said = sample.example.meta["transcript"]
+        # about 12 characters a second in alphabets, 5 in Chinese
+        seconds = sample.waves[0].size / RATE
+        per_second = len(said) / seconds
+        assert (1.5 if sample.example.language == "zh" else 5) < per_second < 30
+
+
+# dialects, entities, intents -----------------------------------------------------------------------------
+
+
+def test_french_numbers() -> None:
+    france, belgium, swiss = spoken_text.DIALECTS["fr"]
+    assert spoken_text.french_number(71, france) == "soixante et onze"
+    assert spoken_text.french_number(80, belgium) == "quatre-vingts"
+    assert spoken_text.french_number(81, france) == "quatre-vingt-un"
+    assert spoken_text.french_number(81, swiss) == "huitante et un"
+    assert spoken_text.french_number(92, belgium) == "nonante-deux"
+    assert spoken_text.french_number(97, france) == "quatre-vingt-dix-sept"
+    with pytest.raises(ValueError, match="70 to 99"):
+        spoken_text.french_number(60, swiss)
+
+
+def test_every_dialect_is_offered_and_differs_in_its_phonemes() -> None:
+    samples = draw("dialect_id", 120)
+    assert {s.example.label for s in samples} == {
+        name for names in spoken_text.DIALECTS.values() for name in names
+    }
+    for example in (s.example for s in samples[:40]):
+        if example.language == "fr":
+            numbers = set(example.meta["transcript"].split())
+            if example.label == "Swiss French":
+                assert numbers & {"huitante"} and numbers & {"septante", "nonante"}
+            elif example.label == "Belgian French":
+                assert numbers & {"quatre"} and numbers & {"septante", "nonante"}
+            else:
+                assert not numbers & {"huitante", "septante", "nonante"}
+            continue
+        known = spoken_text.DIALECTS[example.language]
+        heard = [espeak.phonemes(example.meta["transcript"], accent) for accent in known.values()]
+        assert heard.count(heard[list(known).index(example.label)]) == 1
+
+
+def test_entities_are_in_the_transcript_in_order() -> None:
+    samples = draw("entity_recognition", 60)
+    found = [entity for s in samples for entity in entities_of(s.example)]
+    kinds = {"person", "organization", "location", "date", "time", "money", "number"}
+    assert {kind for kind, _ in found} == kinds
+    assert len({s.example.language for s in samples}) >= 5
+    for example in (s.example for s in samples):
+        at = 0
+        for _, value in entities_of(example):
+            at = example.text.index(value, at) + len(value)
+
+
+def test_slots_are_in_the_command() -> None:
+    assert len(set(spoken_commands.intents())) == 24
+    rng = np.random.default_rng(0)
+    train = [spoken_commands.command(rng) for _ in range(400)]
+    assert {f"{c.scenario} {c.action}" for c in train} == set(spoken_commands.intents())
+    for command in train:
+        values = [v for slot in command.slots.values() for v in ([slot] if isinstance(slot, str) else slot)]
+        assert all(f" {value} " in f" {command.text} " for value in values)
+    held_out = {spoken_commands.command(rng, held_out=True).text for _ in range(50)}
+    assert not held_out & {c.text for c in train}
+
+
+def test_held_out_english_has_unseen_words() -> None:
+    known = set(text.vocabulary("en"))
+    rng = np.random.default_rng(0)
+    said = {False: set(), True: set()}
+    for held_out, words in said.items():
+        for _ in range(150):
+            words |= set(spoken_text.utterance(rng, "en", held_out=held_out))
+    sentences = {w for row in parallel_words.__dict__.values() if isinstance(row, str) for w in row.split()}
+    unseen = said[True] - said[False] - known - sentences
+    assert len(unseen) > 30
+
+
+# Chinese by character ------------------------------------------------------------------------------------
+
+
+def test_syllables_are_parted_or_given_up() -> None:
+    market = [(0, "s."), (10, "i."), (30, "ts.h"), (40, "ˈɑ"), (50, "ŋ"), (60, "")]
+    assert mandarin.syllable_starts(market, 2) == [0, 30]
+    assert mandarin.syllable_starts(market, 3) is None
+    assert mandarin.syllable_starts([(0, "th"), (5, "iɛ"), (9, "n"), (12, "ɑ")], 2) is None
+    assert mandarin.syllable_starts([(0, "th"), (5, "iɛ"), (9, "n"), (12, "m"), (15, "ɑ")], 2) == [0, 12]
+
+
+def test_hidden_word_events_are_found_again_by_syllable() -> None:
+    rng = np.random.default_rng(0)
+    errors, timed = [], 0
+    for _ in range(40):
+        words = text.units("zh", text.random_words(rng, "zh", 4))
+        engine = espeak._current()
+        engine.set_voice(espeak.Voice("sit/cmn", "m3", volume=60))
+        samples, events = engine.speak("".join(words))
+        active = espeak._active_frames(samples.astype(np.float32) / 32768)
+        starts = espeak._match(words, events, 0)
+        for k in range(1, len(starts) - 1):
+            if None in starts[k - 1 : k + 2]:
+                continue
+            hidden = [*starts[:k], None, *starts[k + 1 :]]
+            mandarin.part_compounds(hidden, engine.sounds, samples.size, active, espeak._FRAME)
+            if hidden[k] is not None:
+                errors.append(abs(hidden[k] - starts[k]) / espeak.ESPEAK_RATE)
+        speech = espeak.synthesize(words, espeak.Voice("sit/cmn", "m3", volume=60), separator="")
+        timed += speech is not None and speech.times is not None
+    assert len(errors) > 40
+    assert max(errors) < 0.015
+    assert timed >= 38
+
+
+def test_compounds_have_times_by_character() -> None:
+    words = list("老师昨天在市场买了一本书")
+    speech = espeak.synthesize(words, espeak.Voice("sit/cmn", "f1", volume=60), separator="")
+    assert speech is not None and speech.times is not None
+    assert len(speech.times) == len(words)
+    assert all(0.08 < end - start < 0.5 for start, end in speech.times)
