@@ -463,3 +463,10 @@ def test_it_is_far_quicker_than_real_time() -> None:
     begin = time.process_time()
     seconds = sum(len(generator.sample(rng).waves[0]) / RATE for _ in range(40))
     assert seconds / (time.process_time() - begin) > 50  # 200 and more on an idle core
+
+
+def test_a_sparse_texture_is_never_silent() -> None:
+    """In a short clip the clinking of a restaurant may not happen at all."""
+    for seed in range(12):
+        wave, _ = visit(np.random.default_rng(seed), "restaurant", 1, 1.0)
+        assert np.isfinite(wave).all() and np.abs(wave).max() > 0.09

@@ -95,6 +95,8 @@ def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> t
     wave = np.zeros(n)
     for model, level in kind.textures:
         texture = model(rng, n)
+        while not texture.any():  # a sparse texture, as of clinking glasses, may by chance hold nothing
+            texture = model(rng, n)
         level += fixed.uniform(-3, 3) if len(kind.textures) > 1 else 0
         wave += texture / np.sqrt(np.mean(texture**2)) * 10 ** (level / 20)
     wave /= np.sqrt(np.mean(wave**2))
