@@ -57,8 +57,9 @@ def compare(
             if repeat:  # the first of each is a warm-up
                 taken.append(time.perf_counter() - started)
     mine, theirs = (min(times[run]) for run in (ours, other))
+    rate = f"   {amount / mine:.1f} and {amount / theirs:.1f} {unit}/s" if unit else ""
     print(
-        f"{name:58} {1e3 * mine:9.1f} ms {1e3 * theirs:9.1f} ms   ratio {theirs / mine:5.2f} {unit}",
+        f"{name:58} {1e3 * mine:9.1f} ms {1e3 * theirs:9.1f} ms   ratio {theirs / mine:5.2f}{rate}",
         flush=True,
     )
 
@@ -204,6 +205,8 @@ def decode(
                 input_ids=t, attention_mask=m, **settings
             ),
             repeats,
+            128 * size,
+            "tokens",
         )
 
 
