@@ -123,6 +123,17 @@ def test_spans_without_any_clip_are_an_error(model, processor):
             run()
 
 
+@torch.no_grad()
+def test_hidden_states_attentions_and_tuples_as_in_transformers(model, processor):
+    batch = without_labels(processor([[w] for w in waves(0.5)], [[text("hello")]]))
+    whole = model(**batch)
+    output = model(**batch, output_hidden_states=True)
+    assert len(output.hidden_states) == model.config.text_config.num_hidden_layers + 1
+    assert whole.hidden_states is None
+    as_tuple = model(**batch, return_dict=False)
+    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[0], whole.logits)
+
+
 def test_embeddings_alone_can_be_continued(model, processor):
     batch = without_labels(processor([[w] for w in waves(0.5)], [[text("hello")]]))
     settings = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}

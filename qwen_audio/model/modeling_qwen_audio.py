@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, initialization
 from transformers.cache_utils import Cache
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_qwen_audio import QwenAudioConfig
 from .modeling_encoder import QwenAudioEncoder, audio_tokens
@@ -29,12 +29,15 @@ class QwenAudioCausalLMOutput(ModelOutput):
         logits: `(B, L or logits_to_keep, V)`; None when labels are given (see `token_losses`).
         token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
         past_key_values: the key-value cache.
+        hidden_states, attentions: of the language model, where asked for.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     token_losses: Tensor | None = None
     past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -149,6 +152,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{counts.tolist()} audio tokens: make input_ids and features with the same processor call"
             )
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -199,21 +203,18 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         hidden = outputs.last_hidden_state
+        rest = {k: outputs.get(k) for k in ("past_key_values", "hidden_states", "attentions")}
         head = self.get_output_embeddings()
         if labels is None:
             keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            return QwenAudioCausalLMOutput(
-                logits=head(hidden[:, keep]), past_key_values=outputs.past_key_values
-            )
+            return QwenAudioCausalLMOutput(logits=head(hidden[:, keep]), **rest)
         targets = labels[:, 1:]
         labelled = targets != IGNORE_INDEX
         logits = head(hidden[:, :-1][labelled])
         token_losses = F.cross_entropy(logits.float(), targets[labelled], reduction="none")
         # No label at all gives 0, not NaN: a batch may hold only context.
         loss = token_losses.sum() / max(token_losses.numel(), 1)
-        return QwenAudioCausalLMOutput(
-            loss=loss, token_losses=token_losses, past_key_values=outputs.past_key_values
-        )
+        return QwenAudioCausalLMOutput(loss=loss, token_losses=token_losses, **rest)
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
