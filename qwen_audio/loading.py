@@ -84,7 +84,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint: those of the index, or model.safetensors."""
     index = folder / _INDEX
     if index.is_file():
-        weight_map = _read_json(index).get("weight_map")
+        weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not all(
             isinstance(name, str) and Path(name).name == name for name in weight_map.values()
         ):
@@ -104,9 +104,14 @@ def weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(f"{folder} has no model.safetensors: give a directory written by training")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; CheckpointError if there is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}: give the whole directory of a model"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}): copy the checkpoint again") from None
     if not isinstance(data, dict):
@@ -118,7 +123,7 @@ def _read_config(folder: Path) -> Any:
     from qwen_audio.model import QwenAudioConfig
 
     path = folder / "config.json"
-    data = _read_json(path)
+    data = read_json(path)
     if data.get("model_type") != QwenAudioConfig.model_type:
         raise CheckpointError(
             f'{path}: model_type is {data.get("model_type")!r}, not "{QwenAudioConfig.model_type}": '

@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.loading import CheckpointError, read_json
 
 SHARD_BYTES = 2 * 10**9
 # Pages of a mapped pickle file that were touched count as memory until it is closed: reopen it after so many.
@@ -168,21 +168,6 @@ def _indexed(index: Path) -> list[Path]:
     if missing:
         raise CheckpointError(f"{index} names files that are missing: {', '.join(missing)}: copy them too")
     return files
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; CheckpointError if there is none."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent} has no {path.name}: give the whole directory of a model"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON ({error}): copy the checkpoint again") from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} holds no JSON object: copy the checkpoint again")
-    return data
 
 
 @dataclass(frozen=True)

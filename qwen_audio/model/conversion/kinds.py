@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.loading import CheckpointError, read_json
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
-
-from .files import read_json
 
 KINDS = {
     "published": "a published Qwen-Audio",

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.loading import CheckpointError, read_json
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
 from qwen_audio.model.modeling_encoder import sinusoids
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
 from . import names
-from .files import Output, Weights, open_weights, read_json
+from .files import Output, Weights, open_weights
 from .plan import KEPT, Plan, check_buffer, end_ids, finish_config, held
 from .published_config import full_config, published_config
 from .vocabulary import find_tokenizer, read_vocabulary

@@ -14,12 +14,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from qwen_audio import tags
-from qwen_audio.loading import CheckpointError
+from qwen_audio.loading import CheckpointError, read_json
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
 from qwen_audio.model.modeling_encoder import sinusoids
 
 from . import names
-from .files import Output, TensorInfo, Weights, load_pickled, open_weights, read_json
+from .files import Output, TensorInfo, Weights, load_pickled, open_weights
 from .kinds import KINDS, kind_of
 from .names import Link
 from .plan import Plan, check_buffer, end_ids, finish_config
