@@ -21,11 +21,12 @@ class CheckpointError(ValueError):
 
 
 def load_checkpoint(
-    folder: str | Path, device: str, dtype: Any, quantization: str | None = None
+    folder: str | Path, device: str, dtype: Any, quantization: str | None = None, *, adapted: bool = False
 ) -> tuple[Any, Any]:
     """The model (in evaluation mode) and the processor of a checkpoint directory.
 
-    quantization: None, or a name of `quantization.QUANTIZATIONS`.
+    quantization: None, or a name of `quantization.QUANTIZATIONS`. adapted: whether the checkpoint may be of a
+    training run whose adapters (LoRA, new rows) lie beside the model; they are left out.
 
     Raises:
         FileNotFoundError: no such directory.
@@ -43,6 +44,11 @@ def load_checkpoint(
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} has no {name}: give a directory written by training")
+    if not adapted and has_adapters(folder):
+        raise CheckpointError(
+            f"{folder} is of a training run with adapters beside the model: make a model of it with "
+            f"qwen-audio export {folder} TARGET"
+        )
     files = weight_files(folder)
     config = _read_config(folder)
 
@@ -78,6 +84,12 @@ def load_checkpoint(
         model.to(torch.device(device))
     model.eval()
     return model, QwenAudioProcessor(tokenizer)
+
+
+def has_adapters(folder: Path) -> bool:
+    """Whether a training checkpoint keeps LoRA or new vocabulary rows beside its model."""
+    file = folder / "trainer.json"
+    return file.is_file() and bool(read_json(file).get("adapters"))
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -43,7 +43,8 @@ def dataset(collator, source=None, seed=7, **kwargs):
 
 
 def take(data, n, state=None, workers=0):
-    return list(itertools.islice(stream(data, state or StreamState(), workers), n))
+    batches = itertools.islice(stream(data, {0: state or StreamState()}, workers), n)
+    return [(batch[0], after[0]) for batch, after in batches]
 
 
 def same(a, b):
@@ -64,6 +65,39 @@ def test_the_stream_resumes_at_the_very_next_batch(collator):
     for k in (1, 4, 7):
         rest = take(data, 9 - k, state=whole[k - 1][1])
         assert all(same(a[0], b[0]) for a, b in zip(whole[k:], rest, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_slot_gives_the_same_whoever_reads_it(collator, workers):
+    data = dataset(collator)
+    begin = {slot: StreamState() for slot in range(3)}
+    together = list(itertools.islice(stream(data, begin, workers, slots=3), 6))
+    for own in ((0, 2), (1,)):
+        apart = list(itertools.islice(stream(data, {s: begin[s] for s in own}, workers, slots=3), 6))
+        for (all_batches, all_states), (batches, states) in zip(together, apart, strict=True):
+            assert set(batches) == set(own)
+            assert all(same(batches[s], all_batches[s]) and states[s] == all_states[s] for s in own)
+    batches, after = together[2]
+    resumed = list(itertools.islice(stream(data, after, workers, slots=3), 3))
+    assert all(same(a[s], b[s]) for (a, _), (b, _) in zip(together[3:], resumed, strict=True) for s in a)
+    assert not same(batches[0], batches[1]), "slots should not repeat each other"
+
+
+def test_chunks_are_made_where_batches_are_needed(collator):
+    """Slots whose chunks hold few batches get their next chunk sooner: none piles up in memory."""
+    made = []
+
+    class Uneven:
+        def __getitem__(self, chunk):
+            made.append(chunk)
+            return [f"{chunk}.{b}" for b in range(1 if chunk % 2 else 6)]
+
+    taken = list(itertools.islice(stream(Uneven(), {0: StreamState(), 1: StreamState()}, 0, slots=2), 60))
+    for slot, size in ((0, 6), (1, 1)):
+        wanted = [f"{2 * k + slot}.{b}" for k in range(60) for b in range(size)][:60]
+        assert [batches[slot] for batches, _ in taken] == wanted
+    waiting = sum(1 if chunk % 2 else 6 for chunk in made) - 2 * 60
+    assert waiting <= 12
 
 
 def test_another_seed_is_another_stream(collator):

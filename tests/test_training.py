@@ -8,46 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import losses, tiny_config
 from safetensors.torch import load_file
 
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.loading import CheckpointError
 from qwen_audio.train.checkpoint import checkpoints
-from qwen_audio.train.config import ConfigError, TrainConfig, load_config
+from qwen_audio.train.config import ConfigError, load_config
 from qwen_audio.train.export import export
-from qwen_audio.train.loop import learning_rate
 from qwen_audio.train.main import run
+from qwen_audio.train.optim import learning_rate
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
-
-
-def tiny_config(output, **kwargs):
-    base = {
-        "stage": "multitask",
-        "output": str(output),
-        "sources": [
-            SourceConfig(
-                "speech", 1.0, options={"vocabulary_size": 40, "kinds": {"single": 1.0}, "max_seconds": 2}
-            )
-        ],
-        "preset": "test",
-        "steps": 6,
-        "batch_seconds": 4.0,
-        "max_seconds": 2.0,
-        "chunk_size": 16,
-        "workers": 0,
-        "warmup_steps": 2,
-        "save_every": 3,
-        "log_every": 1,
-        "ctc_weight": 0.3,
-        "threads": 1,
-        "bf16": "off",
-    }
-    return TrainConfig(**{**base, **kwargs})
-
-
-def losses(output):
-    return [json.loads(line)["losses"] for line in (output / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

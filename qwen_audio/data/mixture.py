@@ -2,15 +2,19 @@
 
 Example number i of the stream depends on the seed and i alone: its source, its content and its augmentation
 come from `numpy` generators spawned for i. Examples are taken in chunks; a chunk is sorted into batches of
-similar length and its batches are shuffled. The stream therefore resumes at (chunk, batch) exactly, and
-workers only divide the chunks among themselves.
+similar length and its batches are shuffled.
+
+A step of training takes one batch from each of `slots` streams: slot s reads chunks s, s + slots, s + 2 slots ... in
+order. What a slot gives therefore depends on the number of slots alone, not on how many processes share them out;
+each stream resumes at (chunk, batch) exactly, and workers only divide chunks among themselves.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,12 +63,12 @@ class Mixture:
             [augment_share] * len(sources) if isinstance(augment_share, (int, float)) else list(augment_share)
         )
 
-    def sample(self, index: int) -> tuple[Sample, np.random.Generator]:
-        """Example number `index` and the generator to go on with (rendering choices)."""
+    def sample(self, index: int) -> tuple[Any, np.random.Generator]:
+        """Example number `index` (texts and dialogues are left undistorted) and the generator to go on with (rendering choices)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index,)))
         chosen = rng.choice(len(self.sources), p=self.p)
         sample = self.sources[chosen].sample(rng)
-        if self.augment is None or rng.random() >= self.shares[chosen]:
+        if not isinstance(sample, Sample) or self.augment is None or rng.random() >= self.shares[chosen]:
             return sample, rng
         example, waves = sample.example, []
         augment = self.augment
@@ -119,9 +123,7 @@ class ChunkDataset(Dataset[list[Batch]]):
                 continue
             seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
             if seconds > self.max_seconds:
-                skipped[
-                    f"longer than {self.max_seconds:g} s ({sample.example.source}/{sample.example.task})"
-                ] += 1
+                skipped[f"longer than {self.max_seconds:g} s ({_kind(sample)})"] += 1
                 continue
             row = self.collator.encode(sample, rng)
             if row.transcript_too_long:
@@ -144,6 +146,12 @@ class ChunkDataset(Dataset[list[Batch]]):
         return batches
 
 
+def _kind(sample: Any) -> str:
+    if isinstance(sample, Sample):
+        return f"{sample.example.source}/{sample.example.task}"
+    return type(sample).__name__
+
+
 def _padded_seconds(rows: Sequence[Row]) -> float:
     """Cost of a batch in seconds of audio: padding counts, and so does text."""
     text = max(row.text_tokens for row in rows) / TOKENS_PER_SECOND
@@ -163,37 +171,82 @@ class _Carried(Dataset[list[Batch] | ValueError]):
             return error
 
 
-class _From(Sampler[int]):
-    def __init__(self, start: int) -> None:
-        self.start = start
+class _Queue:
+    """Batches of one slot that are made and not yet taken."""
+
+    def __init__(self, slot: int, state: StreamState) -> None:
+        self.slot = slot
+        self.first = state.chunk  # the slot's chunks are counted from 0: its chunk k is chunk k * slots + slot
+        self.skip = state.batch
+        self.asked = self.come = self.batches = 0
+        self.ready: deque[tuple[Batch, StreamState]] = deque()
+
+    def waiting(self) -> float:
+        usual = self.batches / self.come if self.come else 1.0
+        return len(self.ready) + (self.asked - self.come) * usual
+
+    def put(self, batches: Sequence[Batch]) -> None:
+        chunk = self.first + self.come
+        self.come += 1
+        self.batches += len(batches)
+        for b in range(self.skip, len(batches)):
+            after = StreamState(chunk, b + 1) if b + 1 < len(batches) else StreamState(chunk + 1, 0)
+            self.ready.append((batches[b], after))
+        self.skip = 0
+
+
+class _Needed(Sampler[int]):
+    """Which chunk to make next: always one of the slot that has the fewest batches waiting.
+
+    It runs ahead of the batches taken, so it counts a chunk that is being made as one of the usual size. Its
+    choices change when a chunk is made, never what a slot gives.
+    """
+
+    def __init__(self, queues: Mapping[int, _Queue], slots: int) -> None:
+        self.queues = queues
+        self.slots = slots
+        self.given: deque[int] = deque()  # slots whose chunks are being made, in order
 
     def __iter__(self) -> Iterator[int]:
-        k = self.start
         while True:
-            yield k
-            k += 1
+            queue = min(self.queues.values(), key=_Queue.waiting)
+            queue.asked += 1
+            self.given.append(queue.slot)
+            yield (queue.first + queue.asked - 1) * self.slots + queue.slot
 
 
-def stream(dataset: ChunkDataset, state: StreamState, workers: int) -> Iterator[tuple[Batch, StreamState]]:
-    """Batches from `state` on, each with the state after it, for ever."""
+def stream(
+    dataset: ChunkDataset, states: Mapping[int, StreamState], workers: int, slots: int = 1
+) -> Iterator[tuple[dict[int, Batch], dict[int, StreamState]]]:
+    """A batch for each slot of `states` at a time, with the state after it, for ever.
+
+    Args:
+        dataset: the chunks of all slots.
+        states: where each slot that is read here stands; slots are 0 to `slots` - 1.
+        workers: data processes; 0 makes the batches in this one.
+        slots: how many there are in all processes together.
+    """
+    queues = {slot: _Queue(slot, state) for slot, state in sorted(states.items())}
+    sampler = _Needed(queues, slots)
     loader: DataLoader[list[Batch] | ValueError] = DataLoader(
         _Carried(dataset),
         batch_size=None,
-        sampler=_From(state.chunk),
+        sampler=sampler,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
         # Its own, so that making a loader does not move torch's random state: a resumed run makes one more.
         generator=torch.Generator(),
     )
-    skip = state.batch
-    for k, batches in enumerate(loader, start=state.chunk):
-        if isinstance(batches, ValueError):
-            raise batches
-        for b in range(skip, len(batches)):
-            after = StreamState(k, b + 1) if b + 1 < len(batches) else StreamState(k + 1, 0)
-            yield batches[b], after
-        skip = 0
+    chunks = iter(loader)
+    while True:
+        while not all(q.ready for q in queues.values()):
+            batches = next(chunks)
+            if isinstance(batches, ValueError):
+                raise batches
+            queues[sampler.given.popleft()].put(batches)  # a loader brings its results in order
+        taken = {slot: q.ready.popleft() for slot, q in queues.items()}
+        yield {s: b for s, (b, _) in taken.items()}, {s: a for s, (_, a) in taken.items()}
 
 
 def _one_thread(worker: int) -> None:

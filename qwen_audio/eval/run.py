@@ -112,7 +112,7 @@ def evaluate(
     partial = folder / "predictions.jsonl.part"  # an earlier result stays until this one is whole
     with partial.open("w", encoding="utf-8") as stream:
         for rows in _batches(examples, audio, batch_size):
-            batch = _answer(model, [examples[row] for row in rows], [audio[row] for row in rows])
+            batch = answer_batch(model, [examples[row] for row in rows], [audio[row] for row in rows])
             for row, prediction in zip(rows, batch, strict=True):
                 predictions[row] = prediction
                 heard += prediction.seconds
@@ -137,7 +137,7 @@ def evaluate(
         "wall_seconds": round(seconds, 2),
         "audio_seconds": round(heard, 2),
     }
-    report = Report(_score(ordered), ordered, run)
+    report = Report(score_predictions(ordered), ordered, run)
     _write(folder / "predictions.jsonl", "".join(_line(prediction) for prediction in ordered))
     _write(folder / "scores.json", json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
     return report
@@ -197,7 +197,8 @@ def _batches(examples: Sequence[Example], audio: list[list[AudioRef]], size: int
     yield batch
 
 
-def _answer(model: QwenAudio, examples: list[Example], audio: list[list[AudioRef]]) -> list[Prediction]:
+def answer_batch(model: QwenAudio, examples: list[Example], audio: list[list[AudioRef]]) -> list[Prediction]:
+    """Answers to the prompts of examples, each on its recordings of `audio`, computed in one batch."""
     predictions = [Prediction(example) for example in examples]
     requests, asked = [], []
     for prediction, refs in zip(predictions, audio, strict=True):
@@ -215,7 +216,8 @@ def _answer(model: QwenAudio, examples: list[Example], audio: list[list[AudioRef
     return predictions
 
 
-def _score(predictions: Sequence[Prediction]) -> list[Group]:
+def score_predictions(predictions: Sequence[Prediction]) -> list[Group]:
+    """Scores of each source and task."""
     members: dict[tuple[str, str], list[Prediction]] = {}
     for prediction in predictions:
         example = prediction.example

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ import yaml
 from qwen_audio.data.sources import SourceConfig
 from qwen_audio.model.presets import PRESETS
 
-STAGES = ("warmstart", "multitask")
+# What each stage trains unless `train` says otherwise.
+STAGES: dict[str, tuple[str, ...]] = {
+    "warmstart": ("audio_tower.*", "ctc_head.*"),
+    "text": ("language_model.*",),
+    "multitask": ("audio_tower.*", "audio_projection.*", "audio_*_embedding", "ctc_head.*", "*.new_rows"),
+    "sft": ("language_model.*",),
+}
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 OPTIMIZERS = ("adamw", "muon")
 
 
@@ -28,29 +35,48 @@ class TrainConfig:
     """Everything a run depends on.
 
     Attributes:
-        stage: "warmstart" (encoder alone, CTC over the bytes of transcripts) or "multitask" (the whole model,
-            next-token loss on the text).
+        stage: "warmstart" (encoder alone, CTC over the bytes of transcripts), "text" (language model alone, next
+            token), "multitask" (the answers of all tasks) or "sft" (the assistant's turns of dialogues).
         output: folder for checkpoints and the log.
         sources: the training mixture.
+        train: which parameters are trained, as patterns over their names (`audio_tower.*`); all others are frozen.
+            Null: what the stage trains by default. A pattern that ends in "new_rows" gives the vocabulary rows of
+            the special tokens after Qwen's own a trained copy while the other rows are frozen.
+        lora_rank, lora_alpha, lora_dropout, lora_targets: with a rank above 0, LoRA beside these linear layers of the
+            language model; `train` null then trains LoRA alone.
         preset: size of the model, if `init_from` does not give one.
         init_from: checkpoint, or folder of a run (its newest checkpoint), to start from; the preset is then ignored.
         seed: seed of weights, data and masks.
         steps: optimiser steps; the learning rate reaches its end at the last one.
         max_minutes: if set, the schedule ends no later than after so many minutes of training time. Such a run
             depends on the speed of the machine, and is not repeatable to the bit.
+        batches_per_step: batches whose gradients are added up before a step, over all processes together. They are
+            the same for any number of processes that divides it, and so is the training.
         batch_seconds: audio in a batch, counted with padding; 80 text tokens count as a second.
         max_seconds: longest example; longer ones are skipped and counted.
         chunk_size: examples sorted by length together.
-        workers: data processes.
+        packing: rows of a batch joined to one sequence without padding, each blind to the others.
+        workers: data processes of each training process.
         optimizer: "adamw", or "muon" for the matrices of hidden layers (and AdamW for the rest).
         learning_rate, final_learning_rate, warmup_steps, weight_decay, beta2, clip_norm: linear warm-up and cosine
             decay, gradients clipped to a norm; `beta2` is AdamW's.
+        bad_steps: so many steps in a row may have a loss or gradient that is not finite: such a step changes nothing
+            and is counted in the log; one more ends the run.
+        ema: decay of a running mean of the trained weights, kept beside them; 0 keeps none.
         ctc_weight: share of the CTC loss on the encoder in stage "multitask"; 0 leaves it out.
         question_share: how often a labelled example is asked as a free question instead of by tags.
         augment_share: how often an example's wave is distorted (speed, noise, rooms, band limits ...).
         time_masks, time_width, freq_masks, freq_width: SpecAugment.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
         bf16: autocast to bfloat16 where the machine computes in it ("auto"), "on" or "off".
+        compile: compile each layer with torch.compile.
+        checkpoint_activations: compute the activations of each layer again in the backward pass instead of keeping
+            them.
         threads: torch threads; 0 leaves torch's default.
+        validate_manifest: examples that are answered and scored while training; never train on them.
+        validate_every: steps between validations; 0: only at the end.
+        validate_count: at most so many examples of each source and task.
+        tensorboard: whether the log is written for TensorBoard too.
         save_every: steps between checkpoints.
         keep: how many checkpoints stay.
         log_every: steps between lines of the log.
@@ -59,14 +85,21 @@ class TrainConfig:
     stage: str
     output: str
     sources: list[SourceConfig]
+    train: list[str] | None = None
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    lora_targets: list[str] = field(default_factory=lambda: list(LORA_TARGETS))
     preset: str = "tiny"
     init_from: str | None = None
     seed: int = 0
     steps: int = 1000
     max_minutes: float | None = None
+    batches_per_step: int = 1
     batch_seconds: float = 60.0
     max_seconds: float = 15.0
     chunk_size: int = 256
+    packing: bool = False
     workers: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -75,6 +108,8 @@ class TrainConfig:
     weight_decay: float = 0.01
     beta2: float = 0.98
     clip_norm: float = 1.0
+    bad_steps: int = 3
+    ema: float = 0.0
     ctc_weight: float = 0.0
     question_share: float = 0.3
     augment_share: float = 1.0
@@ -82,27 +117,59 @@ class TrainConfig:
     time_width: int = 20
     freq_masks: int = 2
     freq_width: int = 12
+    device: str = "auto"
     bf16: str = "auto"
+    compile: bool = False
+    checkpoint_activations: bool = False
     threads: int = 0
+    validate_manifest: str | None = None
+    validate_every: int = 0
+    validate_count: int = 50
+    tensorboard: bool = False
     save_every: int = 500
     keep: int = 2
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        _one_of("stage", self.stage, STAGES)
+        _one_of("stage", self.stage, tuple(STAGES))
         _one_of("preset", self.preset, PRESETS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("bf16", self.bf16, ("auto", "on", "off"))
-        for key in ("steps", "batch_seconds", "max_seconds", "chunk_size", "learning_rate", "clip_norm",
-                    "save_every", "keep", "log_every"):  # fmt: skip
+        _one_of("device", self.device, ("auto", "cpu", "cuda"))
+        for key in ("steps", "batches_per_step", "batch_seconds", "max_seconds", "chunk_size", "learning_rate", "clip_norm",
+                    "save_every", "keep", "log_every", "lora_alpha", "validate_count"):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be more than 0")
         for key in ("workers", "warmup_steps", "weight_decay", "ctc_weight", "question_share", "augment_share",
-                    "threads", "time_masks", "time_width", "freq_masks", "freq_width"):  # fmt: skip
+                    "threads", "time_masks", "time_width", "freq_masks", "freq_width", "lora_rank", "lora_dropout",
+                    "bad_steps", "ema", "validate_every"):  # fmt: skip
             if getattr(self, key) < 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be 0 or more")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ConfigError(f"key 'max_minutes' is {self.max_minutes}; it must be more than 0, or null")
+        for key in ("ema", "lora_dropout"):
+            if getattr(self, key) >= 1:
+                raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be less than 1")
+        for key in ("train", "lora_targets"):
+            names = getattr(self, key)
+            if names is not None and not (names and all(isinstance(name, str) for name in names)):
+                raise ConfigError(f"key {key!r} must be a list of names, at least one")
+        if self.lora_rank and self.stage == "warmstart":
+            raise ConfigError("key 'lora_rank': stage warmstart has no use for LoRA; set it to 0")
+
+    @property
+    def trained(self) -> list[str]:
+        """The patterns of what is trained."""
+        if self.train is not None:
+            return self.train
+        if self.lora_rank:
+            return ["*.lora_*"]
+        return [p for p in STAGES[self.stage] if self.ctc or not p.startswith("ctc_head")]
+
+    @property
+    def ctc(self) -> bool:
+        """Whether the CTC head takes part."""
+        return self.stage == "warmstart" or (self.stage == "multitask" and self.ctc_weight > 0)
 
 
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
@@ -164,6 +231,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),
+    "list[str]": (list,),
+    "list[str] | None": (list, type(None)),
     "str | None": (str, type(None)),
     "float | None": (int, float, type(None)),
 }

@@ -1,183 +1,241 @@
-"""The training loop: one for all stages. Bounded by steps or minutes, logged, saved, resumed exactly."""
+"""The training loop: one for all stages, on one process or many. Bounded by steps or minutes, saved, resumed exactly.
+
+A step adds up the gradients of `batches_per_step` batches, wherever they are computed, and divides by their labelled
+tokens in all: one process, many processes and one big batch take the same step.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from qwen_audio.data.collate import Batch
+from qwen_audio.data.manifest import Example
 from qwen_audio.data.mixture import ChunkDataset, StreamState, stream
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.specaugment import SpecAugment
-from qwen_audio.train import checkpoint
+from qwen_audio.train import checkpoint, state
+from qwen_audio.train.adapters import is_adapter
 from qwen_audio.train.config import ConfigError, TrainConfig
-from qwen_audio.train.stages import Stage
+from qwen_audio.train.log import Bar, Log
+from qwen_audio.train.optim import learning_rate, make_optimizers, set_learning_rate
+from qwen_audio.train.parallel import World, full
+from qwen_audio.train.stages import TrainingModule, labelled_tokens, to_device
+from qwen_audio.train.validate import validate
 
 
-def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
-    """Linear warm-up over `warmup_steps`, then a cosine from the peak to the final rate over `progress` 0..1."""
-    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    low, high = config.final_learning_rate, config.learning_rate
-    cosine = low + (high - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return warmup * cosine
-
-
-def use_bf16(setting: str) -> bool:
-    """Whether to autocast: "auto" asks the CPU whether it multiplies in bfloat16."""
+def use_bf16(setting: str, device: torch.device) -> bool:
+    """Whether to autocast: "auto" asks the machine whether it multiplies in bfloat16."""
     if setting != "auto":
         return setting == "on"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def make_optimizers(config: TrainConfig, module: torch.nn.Module) -> list[torch.optim.Optimizer]:
-    """AdamW for all parameters; or Muon for the matrices of hidden layers and AdamW for the rest.
+class Trainer:
+    """One run: its parts, where it stands, and what a step does."""
 
-    Matrices decay, vectors and embeddings do not. Muon's step has the root mean square of AdamW's (`match_rms_adamw`,
-    Liu et al. 2025, arXiv 2502.16982, section 2.2), so one learning rate serves both. Three Newton-Schulz steps
-    trained as fast as the usual five, step for step.
-    """
-    hidden: list[torch.nn.Parameter] = []
-    decay: list[torch.nn.Parameter] = []
-    plain: list[torch.nn.Parameter] = []
-    for name, p in module.named_parameters():
-        if p.ndim < 2 or "embed" in name:
-            plain.append(p)
-        elif config.optimizer == "muon" and p.ndim == 2 and "head" not in name:
-            hidden.append(p)
-        else:
-            decay.append(p)
-    adamw = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=(0.9, config.beta2),
-        fused=True,
-    )
-    if not hidden:
-        return [adamw]
-    muon = torch.optim.Muon(
-        hidden,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-        ns_steps=3,
-    )
-    return [adamw, muon]
+    def __init__(
+        self,
+        config: TrainConfig,
+        module: TrainingModule,
+        dataset: ChunkDataset,
+        processor: QwenAudioProcessor,
+        world: World,
+        examples: Sequence[Example] = (),
+    ) -> None:
+        self.config, self.module, self.dataset, self.world = config, module, dataset, world
+        self.processor, self.examples = processor, examples
+        self.output = Path(config.output)
+        self.optimizers = make_optimizers(config, module)
+        self.mean = state.Mean(module, config.ema)
+        self.trained = [p for p in module.parameters() if p.requires_grad]
+        self.bf16 = use_bf16(config.bf16, world.device)
+        self.specaugment = SpecAugment(
+            time_masks=config.time_masks,
+            time_width=config.time_width,
+            freq_masks=config.freq_masks,
+            freq_width=config.freq_width,
+        )
+        self.step, self.bad, self.elapsed = 0, 0, 0.0
+        slots = range(world.rank, config.batches_per_step, world.size)
+        self.positions = {slot: StreamState() for slot in slots}
+        self.writer = checkpoint.Writer(self.output, config.keep, world.rank, world.size)
+        self.folder: Path | None = None  # of the newest checkpoint
 
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one.
 
-def train_loop(
-    config: TrainConfig, stage: Stage, dataset: ChunkDataset, processor: QwenAudioProcessor
-) -> Path:
-    """Train to the end of the schedule, from the newest checkpoint in `config.output` if there is one.
-
-    Returns:
-        The folder of the last checkpoint.
-
-    Raises:
-        ConfigError: the newest checkpoint was made with another configuration.
-        FloatingPointError: the loss or the gradient norm is not finite; the last checkpoint is kept.
-    """
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    module = stage.module.train()
-    # On a CPU, plain attention in bfloat16 trains a quarter faster at these lengths than the fused kernels.
-    module.model.set_attn_implementation("eager")
-    optimizers = make_optimizers(config, module)
-    masks = torch.Generator().manual_seed(config.seed)
-    specaugment = SpecAugment(
-        time_masks=config.time_masks,
-        time_width=config.time_width,
-        freq_masks=config.freq_masks,
-        freq_width=config.freq_width,
-    )
-    step, state, elapsed = 0, StreamState(), 0.0
-    done = checkpoint.checkpoints(output)
-    if done:
-        meta = checkpoint.load(done[-1], module, optimizers, masks)
-        changed = _changed(meta["config"], config)
-        if changed:
+        Raises:
+            ConfigError: it was made with another configuration.
+            CheckpointError: it is damaged.
+        """
+        done = checkpoint.checkpoints(self.output)
+        if not done:
+            return
+        meta = checkpoint.read_meta(done[-1])
+        if changed := _changed(meta["config"], self.config):
             raise ConfigError(
                 f"{done[-1]} was made with another value of {', '.join(changed)}: go on with the same "
                 "configuration, or name another output folder"
             )
-        step, state, elapsed = meta["step"], StreamState(**meta["data"]), meta["elapsed"]
-    log = Log(output / "log.jsonl", config.log_every)
-    folder = done[-1] if done else output
-    skipped = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, TimeElapsedColumn()) as bar:
-        shown = bar.add_task(config.stage, total=1.0, note="")
-        batches = stream(dataset, state, config.workers)
-        began = time.monotonic() - elapsed
-        while True:
-            elapsed = time.monotonic() - began
-            progress = step / config.steps
-            if config.max_minutes:
-                progress = max(progress, elapsed / 60 / config.max_minutes)
-            if progress >= 1:
-                break
-            batch, state = next(batches)
-            lr = learning_rate(config, step, progress)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-            if "input_features" in batch.inputs:
-                features, lengths = batch.inputs["input_features"], batch.inputs["feature_lengths"]
-                batch.inputs["input_features"] = specaugment(features, lengths, masks)
-            with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16(config.bf16)):
-                loss, losses = stage.loss(batch)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {step}: lower learning_rate; the last checkpoint is {folder}"
+        checkpoint.verify(done[-1], self.world.rank, self.world.size)
+        state.read(done[-1], self.module, self.optimizers, self.mean)
+        self.step, self.bad, self.elapsed = meta["step"], meta["bad_steps"], meta["elapsed"]
+        self.positions = {slot: StreamState(*meta["data"][slot]) for slot in self.positions}
+        self.folder = done[-1]
+
+    def run(self) -> Path:
+        """Train to the end of the schedule.
+
+        Returns:
+            The folder of the last checkpoint.
+
+        Raises:
+            FloatingPointError: too many steps in a row gave no finite loss or gradient.
+        """
+        config, world = self.config, self.world
+        log = Log(self.output, config.log_every, self.step, config.tensorboard, world)
+        began = time.monotonic() - self.elapsed
+        batches = stream(self.dataset, self.positions, config.workers, config.batches_per_step)
+        with Bar(config.stage, world) as bar:
+            while self.step < config.steps:
+                micro, after = next(batches)
+                tokens, targets, elapsed, saved = world.total(
+                    [
+                        sum(map(labelled_tokens, micro.values())),
+                        sum(int(batch.ctc_lengths.sum()) for batch in micro.values()),
+                        time.monotonic() - began if world.first else 0.0,  # one clock decides
+                        self.writer.finished(),
+                    ]
                 )
-            module.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(
-                    f"the gradient norm is {norm.item()} at step {step}: lower learning_rate; "
-                    f"the last checkpoint is {folder}"
-                )
-            for optimizer in optimizers:
+                if saved == world.size:
+                    self.folder = self.writer.commit() or self.folder
+                self.elapsed = elapsed
+                progress = self.step / config.steps
+                if config.max_minutes:
+                    progress = max(progress, elapsed / 60 / config.max_minutes)
+                if progress >= 1:
+                    break
+                lr = learning_rate(config, self.step, progress)
+                norm, bad = self._step(micro, lr, tokens, targets, log)
+                self.positions = after
+                self.step += 1
+                line = log.add_step(self.step, lr, norm, bad)
+                bar.show(progress, line)
+                if config.validate_every and self.step % config.validate_every == 0:
+                    self._validate(log)
+                if self.step % config.save_every == 0:
+                    log.flush(self.step)  # so that a resumed run begins its lines where this one did
+                    self._save()
+            log.flush(self.step)
+            bar.show(1.0)
+        if not config.validate_every or self.step % config.validate_every:
+            self._validate(log)
+        if self.step % config.save_every:
+            self._save()
+        self.writer.wait()
+        world.total([1.0])  # all have finished
+        self.folder = self.writer.commit() or self.folder
+        world.total([1.0])  # the first has renamed it
+        log.close()
+        if self.folder is None:
+            raise ConfigError("key 'max_minutes' is too small for a single step: raise it")
+        return self.folder
+
+    def _step(
+        self, micro: Mapping[int, Batch], lr: float, tokens: float, targets: float, log: Log
+    ) -> tuple[float, bool]:
+        """One step; the gradient norm, and whether it was left out because something was not finite."""
+        config, world = self.config, self.world
+        set_learning_rate(self.optimizers, lr)
+        weight = config.ctc_weight if self.module.text else 1.0
+        text_sum = ctc_sum = 0.0
+        for slot, batch in micro.items():
+            batch = self._masked(to_device(batch, world.device), slot)
+            with torch.autocast(world.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self.module(batch)
+            whole = loss.text / max(tokens, 1) + weight * loss.ctc / max(targets, 1)
+            if whole.requires_grad:
+                (whole * world.size).backward()  # gradients are means over the processes
+            text_sum += float(loss.text.detach())
+            ctc_sum += float(loss.ctc.detach())
+            log.add_batch(loss.by_task, batch.seconds, batch.skipped)
+        norm = float(full(torch.nn.utils.clip_grad_norm_(self.trained, config.clip_norm)))
+        text_sum, ctc_sum = world.total([text_sum, ctc_sum])
+        if config.ctc and world.first:
+            log.add_batch({"ctc": (ctc_sum, int(targets))}, 0.0, {})
+        bad = not all(map(math.isfinite, (text_sum, ctc_sum, norm)))
+        self.bad = self.bad + 1 if bad else 0
+        if self.bad > config.bad_steps:
+            raise FloatingPointError(
+                f"at step {self.step} the loss is {text_sum / max(tokens, 1) + weight * ctc_sum / max(targets, 1):g} and "
+                f"the gradient norm {norm:g}, as in {config.bad_steps} steps before: lower learning_rate; the last "
+                f"checkpoint is {self.folder or 'none'}"
+            )
+        if not bad:
+            for optimizer in self.optimizers:
                 optimizer.step()
-            step += 1
-            line = log.add(step, losses, lr, float(norm), batch.seconds, batch.skipped)
-            if line:
-                skipped += sum(line["skipped"].values())
-                note = f"step {step} loss {line['loss']:.3f} {line['audio_s_per_s']:.0f} audio s/s"
-                note += f", {skipped} skipped" if skipped else ""
-                bar.update(shown, completed=progress, note=note)
-            if step % config.save_every == 0:
-                folder = _save(config, output, step, stage, optimizers, processor, masks, state, began)
-        log.flush(step)
-        bar.update(shown, completed=1.0)
-    if not folder.name.endswith(f"-{step:06d}"):
-        folder = _save(config, output, step, stage, optimizers, processor, masks, state, began)
-    return folder
+            self.mean.update(self.step + 1)
+        for parameter in self.trained:
+            parameter.grad = None
+        return norm, bad
 
+    def _masked(self, batch: Batch, slot: int) -> Batch:
+        """The batch with SpecAugment; all that is drawn in a step comes from the seed, the step and the slot."""
+        seed = int(np.random.SeedSequence((self.config.seed, self.step, slot)).generate_state(1)[0])
+        torch.manual_seed(seed)  # dropout, where there is any
+        if "input_features" not in batch.inputs or not self.trains_encoder:
+            return batch
+        masks = torch.Generator().manual_seed(seed)
+        mel = self.specaugment(batch.inputs["input_features"], batch.inputs["feature_lengths"], masks)
+        return replace(batch, inputs={**batch.inputs, "input_features": mel})
 
-def _save(
-    config: TrainConfig,
-    output: Path,
-    step: int,
-    stage: Stage,
-    optimizers: Sequence[torch.optim.Optimizer],
-    processor: QwenAudioProcessor,
-    masks: torch.Generator,
-    state: StreamState,
-    began: float,
-) -> Path:
-    meta = {"data": asdict(state), "elapsed": time.monotonic() - began, "config": asdict(config)}
-    return checkpoint.save(output, step, stage.module, optimizers, processor, masks, meta, config.keep)
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the encoder learns; one that is frozen hears recordings as they are."""
+        return next(self.module.model.audio_tower.parameters()).requires_grad
+
+    def _validate(self, log: Log) -> None:
+        if self.examples:
+            scores = validate(self.module, self.processor, self.examples, self.world)
+            log.write({"step": self.step, "validation": scores})
+
+    def _save(self) -> None:
+        weights, frozen = state.weights(self.module)
+        beside = {
+            **state.beside(self.module),
+            **state.moments(self.module, self.optimizers),
+            **self.mean.tensors,
+        }
+        positions = {s: p for part in self.world.gather(self.positions) for s, p in part.items()}
+        meta = {
+            "step": self.step,
+            "bad_steps": self.bad,
+            "elapsed": self.elapsed,
+            "adapters": any(map(is_adapter, beside)),
+            "data": [[positions[s].chunk, positions[s].batch] for s in sorted(positions)],
+            "config": asdict(self.config),
+        }
+        self.writer.wait()
+        self.world.total([1.0])
+        self.folder = self.writer.commit() or self.folder
+        self.writer.save(self.step, weights, beside, frozen, meta, self._write_rest)
+
+    def _write_rest(self, folder: Path) -> None:
+        config = self.module.model.config
+        config.architectures = [type(self.module.model).__name__]
+        config.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
 
 
 def _changed(old: dict[str, Any], config: TrainConfig) -> list[str]:
@@ -192,63 +250,10 @@ def _changed(old: dict[str, Any], config: TrainConfig) -> list[str]:
         "init_from",
         "steps",
         "max_minutes",
+        "tensorboard",
+        "validate_manifest",
+        "validate_every",
+        "validate_count",
     }
     new = json.loads(json.dumps(asdict(config)))
     return sorted(k for k in new if k not in free and old.get(k) != new[k])
-
-
-class Log:
-    """Means over `every` steps, one JSON line each: loss, loss by task, rate, gradient norm, throughput."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path = path
-        self.every = every
-        self._reset()
-
-    def _reset(self) -> None:
-        self.by_task: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
-        self.norm = self.seconds = 0.0
-        self.steps = 0
-        self.skipped: Counter[str] = Counter()
-        self.since = time.monotonic()
-
-    def add(
-        self,
-        step: int,
-        losses: dict[str, tuple[float, int]],
-        lr: float,
-        norm: float,
-        seconds: float,
-        skipped: dict[str, int],
-    ) -> dict[str, Any] | None:
-        """Count one step; the line written, when one is due."""
-        for task, (total, n) in losses.items():
-            self.by_task[task][0] += total
-            self.by_task[task][1] += n
-        self.norm += norm
-        self.seconds += seconds
-        self.steps += 1
-        self.skipped.update(skipped)
-        self.learning_rate = lr
-        return self.flush(step) if self.steps >= self.every else None
-
-    def flush(self, step: int) -> dict[str, Any] | None:
-        """Write the line of the steps since the last one, if there are any."""
-        if not self.steps:
-            return None
-        tasks = {k: round(s / n, 4) for k, (s, n) in sorted(self.by_task.items()) if n}
-        text = [v for k, v in self.by_task.items() if k != "ctc"]
-        tokens = sum(n for _, n in text)
-        line = {
-            "step": step,
-            "loss": round(sum(s for s, _ in text) / tokens, 4) if tokens else tasks.get("ctc", 0.0),
-            "losses": tasks,
-            "learning_rate": self.learning_rate,
-            "gradient_norm": round(self.norm / self.steps, 4),
-            "audio_s_per_s": round(self.seconds / (time.monotonic() - self.since), 2),
-            "skipped": dict(self.skipped),
-        }
-        with open(self.path, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
-        self._reset()
-        return line

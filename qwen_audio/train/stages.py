@@ -1,9 +1,22 @@
-"""What a stage trains and on which loss. The loop knows nothing of the model; a stage knows nothing of time."""
+"""What a stage trains and on which loss. The loop knows nothing of the model; a stage knows nothing of time.
+
+| stage | trained by default | loss |
+|---|---|---|
+| warmstart | encoder | CTC over the bytes of the transcript; stands in for starting from Whisper |
+| text | language model | next token of text alone; stands in for starting from Qwen-7B |
+| multitask | encoder, projection, begin and end vectors, rows of new tokens | next token of the answer |
+| sft | language model | next token of the assistant's turns |
+
+`TrainConfig.train` names other parts to train, by pattern.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,25 +25,91 @@ from torch import Tensor, nn
 from qwen_audio.data.collate import Batch
 from qwen_audio.model.modeling_encoder import encoder_frames
 from qwen_audio.model.modeling_qwen_audio import IGNORE_INDEX, QwenAudioForConditionalGeneration
+from qwen_audio.train.adapters import plain_name
+from qwen_audio.train.config import ConfigError
 
 # Bytes of UTF-8, plus the blank of CTC as class 0.
 CTC_CLASSES = 257
 
 
-class Losses(dict[str, tuple[float, int]]):
-    """Sum and count of a loss by task, for the log."""
+@dataclass(frozen=True)
+class StepLoss:
+    """What a batch gives.
+
+    Attributes:
+        text: sum of the cross-entropy over labelled tokens.
+        ctc: sum of the CTC loss over clips with a transcript.
+        by_task: sum and count of the text loss of each task.
+    """
+
+    text: Tensor
+    ctc: Tensor
+    by_task: dict[str, tuple[float, int]]
 
 
-class Stage(Protocol):
-    """A module to train (with parts `.model` and `.ctc_head`) and the loss of a batch."""
+class TrainingModule(nn.Module):
+    """The model and a CTC head on its encoder; the head is used in training only and never exported.
 
-    module: Any
+    Args:
+        model: the model.
+        text: whether the language model computes (else the encoder alone).
+        ctc: whether the CTC head does.
+    """
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Losses]: ...
+    def __init__(self, model: QwenAudioForConditionalGeneration, text: bool, ctc: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.ctc_head = nn.Linear(model.audio_tower.config.d_model, CTC_CLASSES)
+        self.text = text
+        self.ctc = ctc
+        # In a split model every process must ask for every layer, also one whose batch has no recording.
+        self.always_listen = False
+        self._frames: Tensor | None = None
+        self._listening = False
+        if text and ctc:
+            # The frames before pooling exist only inside the encoder: keep those of the last layer.
+            model.audio_tower.layers[-1].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: object, output: Tensor) -> None:
+        if self._listening:  # not when a checkpointed layer is computed once more
+            self._frames = output
+
+    def forward(self, batch: Batch) -> StepLoss:
+        """The loss sums of a batch on this module's device."""
+        text = ctc = torch.zeros((), device=self.ctc_head.weight.device)
+        by_task: dict[str, tuple[float, int]] = {}
+        if "input_features" not in batch.inputs and self.always_listen:
+            text = text + 0.0 * self._silence()
+        frames = None
+        if self.text:
+            self._listening = True
+            losses = self.model(**batch.inputs).token_losses
+            self._listening = False
+            frames, self._frames = self._frames, None
+            text = text + losses.sum()
+            by_task = _by_task(losses.detach(), batch)
+        elif "input_features" in batch.inputs:
+            tower = self.model.audio_tower
+            frames = tower.encode(batch.inputs["input_features"], batch.inputs["feature_lengths"])
+        if self.ctc and frames is not None:
+            ctc = ctc_sum(self._head, frames, batch)
+        return StepLoss(text, ctc, by_task)
+
+    def _head(self, frames: Tensor) -> Tensor:
+        return self.ctc_head(self.model.audio_tower.layer_norm(frames))
+
+    def _silence(self) -> Tensor:
+        """The encoder's answer to one silent clip."""
+        tower = self.model.audio_tower
+        device = self.ctc_head.weight.device
+        mel = torch.zeros(1, tower.config.num_mel_bins, 8, device=device)
+        lengths = torch.tensor([8], device=device)
+        heard = self.model.audio_projection(tower(mel, lengths)).float().sum()
+        return heard + self._head(tower.encode(mel, lengths)).float().sum() if self.ctc else heard
 
 
-def ctc_loss(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> Tensor:
-    """Mean CTC loss per target byte over the clips that have a transcript.
+def ctc_sum(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> Tensor:
+    """Sum of the CTC loss over the clips that have a transcript.
 
     Args:
         head: maps `(N, S, D)` to `(N, S, CTC_CLASSES)`.
@@ -38,76 +117,100 @@ def ctc_loss(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> 
     """
     has = batch.ctc_lengths > 0
     if not has.any():
-        return frames.new_zeros((), dtype=torch.float32)
+        # Through the head all the same: in a split model every process takes part in its gradient.
+        return 0.0 * head(frames[:1]).float().sum()
     log_probs = head(frames[has]).float().log_softmax(-1).transpose(0, 1)
-    total = F.ctc_loss(
+    return F.ctc_loss(
         log_probs,
         batch.ctc_targets,
         encoder_frames(batch.inputs["feature_lengths"])[has],
         batch.ctc_lengths[has],
         reduction="sum",
     )
-    return total / batch.ctc_lengths.sum()
 
 
-class _WithHead(nn.Module):
-    """The model and the CTC head, which is used in training only and never exported."""
-
-    def __init__(self, model: QwenAudioForConditionalGeneration) -> None:
-        super().__init__()
-        self.model = model
-        self.ctc_head = nn.Linear(model.audio_tower.config.d_model, CTC_CLASSES)
-
-    def head(self, frames: Tensor) -> Tensor:
-        return self.ctc_head(self.model.audio_tower.layer_norm(frames))
-
-
-class WarmStart:
-    """The encoder alone learns to spell: CTC over bytes. Stands in for starting from Whisper's encoder."""
-
-    def __init__(self, model: QwenAudioForConditionalGeneration) -> None:
-        self.module: Any = _WithHead(model)
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Losses]:
-        tower = self.module.model.audio_tower
-        frames = tower.encode(batch.inputs["input_features"], batch.inputs["feature_lengths"])
-        loss = ctc_loss(self.module.head, frames, batch)
-        return loss, Losses(ctc=(float(loss.detach()), 1))
-
-
-class Multitask:
-    """Next-token loss over all tasks, plus `ctc_weight` of the CTC loss on the encoder."""
-
-    def __init__(self, model: QwenAudioForConditionalGeneration, ctc_weight: float) -> None:
-        self.module: Any = _WithHead(model)
-        self.ctc_weight = ctc_weight
-        self._frames: Tensor | None = None
-        if ctc_weight:
-            # The frames before pooling exist only inside the encoder: keep those of the last layer.
-            model.audio_tower.layers[-1].register_forward_hook(self._keep)
-
-    def _keep(self, module: nn.Module, args: object, output: Tensor) -> None:
-        self._frames = output
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Losses]:
-        output = self.module.model(**batch.inputs)
-        loss = output.loss
-        losses = _by_task(output.token_losses.detach(), batch)
-        if self.ctc_weight and self._frames is not None:
-            ctc = ctc_loss(self.module.head, self._frames, batch)
-            self._frames = None
-            losses["ctc"] = (float(ctc.detach()), 1)
-            loss = loss + self.ctc_weight * ctc
-        return loss, losses
-
-
-def _by_task(token_losses: Tensor, batch: Batch) -> Losses:
-    labelled = batch.inputs["labels"][:, 1:] != IGNORE_INDEX
-    rows = labelled.nonzero()[:, 0]
-    sums = torch.zeros(len(batch.tasks)).index_add_(0, rows, token_losses.float()).tolist()
-    counts = labelled.sum(1).tolist()
-    losses = Losses()
+def _by_task(token_losses: Tensor, batch: Batch) -> dict[str, tuple[float, int]]:
+    rows = batch.label_rows
+    sums = torch.zeros(len(batch.tasks), device=rows.device).index_add_(0, rows, token_losses.float()).tolist()
+    counts = torch.bincount(rows, minlength=len(batch.tasks)).tolist()
+    losses: dict[str, tuple[float, int]] = {}
     for task, s, n in zip(batch.tasks, sums, counts, strict=True):
         old_sum, old_n = losses.get(task, (0.0, 0))
         losses[task] = (old_sum + s, old_n + n)
     return losses
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on another device."""
+    if device.type == "cpu":
+        return batch
+    moved = {
+        f.name: value.to(device, non_blocking=True)
+        for f in dataclasses.fields(batch)
+        if isinstance(value := getattr(batch, f.name), Tensor)
+    }
+    inputs = {k: v.to(device, non_blocking=True) for k, v in batch.inputs.items()}
+    return dataclasses.replace(batch, inputs=inputs, **moved)
+
+
+def labelled_tokens(batch: Batch) -> int:
+    """Tokens of a batch that carry a loss."""
+    return int((batch.inputs["labels"][:, 1:] != IGNORE_INDEX).sum())
+
+
+def name_of(parameter: str) -> str:
+    """A parameter of a TrainingModule by the name that patterns and checkpoints use."""
+    return plain_name(parameter.removeprefix("model."))
+
+
+def freeze(module: TrainingModule, patterns: Sequence[str]) -> None:
+    """Train what matches one of the patterns and freeze all else.
+
+    Raises:
+        ConfigError: a pattern that matches nothing.
+    """
+    names = [name_of(name) for name, _ in module.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            parts = ", ".join(sorted({name.split(".")[0] for name in names}))
+            raise ConfigError(
+                f"key 'train': {pattern!r} matches no parameter; names begin with {parts} (as audio_tower.conv1.weight)"
+            )
+    for name, parameter in module.named_parameters():
+        trained = any(fnmatchcase(name_of(name), pattern) for pattern in patterns)
+        parameter.requires_grad_(trained)
+        if trained:
+            parameter.data = parameter.data.float()
+
+
+def freeze_map(module: TrainingModule) -> list[tuple[str, int, int]]:
+    """Parts of the model with their numbers of trained and frozen parameters."""
+    counts: dict[str, list[int]] = {}
+    for name, parameter in module.named_parameters():
+        part = ".".join(_part(name_of(name)))
+        counts.setdefault(part, [0, 0])[not parameter.requires_grad] += parameter.numel()
+    return [(part, trained, frozen) for part, (trained, frozen) in counts.items()]
+
+
+def _part(name: str) -> Iterator[str]:
+    """The beginning of a name by which parameters are counted: layers together, LoRA and new rows by themselves."""
+    pieces = name.split(".")
+    yield pieces[0]
+    for piece in pieces[1:-1]:
+        if piece in ("layers", "embed_tokens", "lm_head"):
+            yield piece
+            break
+    for mark in ("lora_A", "lora_B"):
+        if mark in pieces:
+            yield mark
+    if pieces[-1] == "new_rows":
+        yield pieces[-1]
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """The layers of both towers, each the unit in which a large model is split, compiled and recomputed."""
+    decoder = model.language_model.base_model
+    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
+    if layers is None:
+        raise ConfigError(f"the layers of {type(decoder).__name__} are not known: use a Qwen- or Llama-like model")
+    return [*model.audio_tower.layers, *layers]

@@ -1,0 +1,10 @@
+"""One process of a training run: `torchrun --nproc-per-node N -m qwen_audio.train CONFIG.yaml [--set key=value ...]`."""
+
+from __future__ import annotations
+
+import sys
+
+from qwen_audio.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
