@@ -129,7 +129,9 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run, or of one checkpoint.")],
     target: Annotated[Path, typer.Argument(help="Folder to write.")],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
-    ema: Annotated[bool, typer.Option("--ema", help="The running mean of the weights, if the run kept one.")] = False,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="The running mean of the weights, if the run kept one.")
+    ] = False,
 ) -> None:
     """Write the newest checkpoint of a training run as a model to use."""
     from qwen_audio.train.export import export as run_export

@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from runs import tiny_config
 from safetensors.torch import load_file
 from tiny import save_untrained
 
@@ -15,6 +14,7 @@ from qwen_audio.train.adapters import merge, split_rows
 from qwen_audio.train.config import ConfigError
 from qwen_audio.train.export import export, load_run
 from qwen_audio.train.main import run
+from runs import tiny_config
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 
@@ -42,10 +42,14 @@ def moved(before, after):
 )
 def test_only_what_the_stage_trains_moves(tmp_path, stage, kwargs, wanted):
     start = save_untrained(tmp_path / "start")
-    last = run(tiny_config(tmp_path / "run", stage=stage, init_from=str(start), ctc_weight=0.0, steps=3, **kwargs))
+    last = run(
+        tiny_config(tmp_path / "run", stage=stage, init_from=str(start), ctc_weight=0.0, steps=3, **kwargs)
+    )
     before, after = stored(start), stored(last)
     trained = {name for name in before if name.startswith(wanted)}
-    unused = {"audio_tower.layer_norm.weight", "audio_tower.layer_norm.bias"} if stage == "warmstart" else set()
+    unused = (
+        {"audio_tower.layer_norm.weight", "audio_tower.layer_norm.bias"} if stage == "warmstart" else set()
+    )
     assert moved(before, after) - unused == trained - unused
 
 
@@ -88,7 +92,9 @@ def test_split_rows_compute_what_the_whole_matrix_does(tmp_path):
         changed = model(ids).logits
     merge(model)
     torch.testing.assert_close(model(ids).logits, changed)
-    assert sorted(model.state_dict()) == sorted(load_checkpoint(tmp_path / "m", "cpu", torch.float32)[0].state_dict())
+    assert sorted(model.state_dict()) == sorted(
+        load_checkpoint(tmp_path / "m", "cpu", torch.float32)[0].state_dict()
+    )
 
 
 def test_lora_trains_little_is_saved_apart_and_merged_on_export(tmp_path):
@@ -108,7 +114,7 @@ def test_lora_trains_little_is_saved_apart_and_merged_on_export(tmp_path):
     with pytest.raises(CheckpointError, match="qwen-audio export"):
         load_checkpoint(last, "cpu", torch.float32)
     merged = load_run(last, torch.float32)[0].state_dict()
-    names = {n for n in moved(stored(start), merged)}
+    names = moved(stored(start), merged)
     assert names and all(n.endswith(("q_proj.weight", "up_proj.weight")) for n in names)
     table = (tmp_path / "run" / "parameters.txt").read_text()
     assert "lora_A" in table and "lora_B" in table

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from runs import SPEECH, losses
 from safetensors.torch import load_file
 
 from qwen_audio.loading import load_checkpoint
 from qwen_audio.train.checkpoint import checkpoints
+from runs import SPEECH, losses
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import losses, tiny_config
 from safetensors.torch import load_file
 
 from qwen_audio.loading import CheckpointError
@@ -17,6 +16,7 @@ from qwen_audio.train.config import ConfigError, load_config
 from qwen_audio.train.export import export
 from qwen_audio.train.main import run
 from qwen_audio.train.optim import learning_rate
+from runs import losses, tiny_config
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 

@@ -64,7 +64,10 @@ class Mixture:
         )
 
     def sample(self, index: int) -> tuple[Any, np.random.Generator]:
-        """Example number `index` (texts and dialogues are left undistorted) and the generator to go on with (rendering choices)."""
+        """Example number `index` and the generator to go on with (rendering choices).
+
+        Texts and dialogues are left undistorted.
+        """
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index,)))
         chosen = rng.choice(len(self.sources), p=self.p)
         sample = self.sources[chosen].sample(rng)
@@ -176,7 +179,9 @@ class _Queue:
 
     def __init__(self, slot: int, state: StreamState) -> None:
         self.slot = slot
-        self.first = state.chunk  # the slot's chunks are counted from 0: its chunk k is chunk k * slots + slot
+        self.first = (
+            state.chunk
+        )  # the slot's chunks are counted from 0: its chunk k is chunk k * slots + slot
         self.skip = state.batch
         self.asked = self.come = self.batches = 0
         self.ready: deque[tuple[Batch, StreamState]] = deque()

@@ -18,7 +18,7 @@ from qwen_audio.timestamps import Word
 class Source(Protocol):
     """Anything that makes one example from a generator of random numbers."""
 
-    def sample(self, rng: np.random.Generator) -> Sample: ...
+    def sample(self, rng: np.random.Generator) -> Any: ...
 
 
 class ManifestSource:
@@ -144,9 +144,10 @@ class SourceConfig:
 
     Attributes:
         kind: "speech", "long_speech", "spoken", "sounds", "scenes", "notes", "music", "world" (synthetic; the
-            last one is all of them), "manifest" or "joined" (single words of a manifest).
+            last one is all of them), "manifest", "joined" (single words of a manifest) or "text" (without audio).
         weight: how often it is drawn, relative to the others.
-        path: the manifest, for "manifest" and "joined".
+        path: the manifest, for "manifest" and "joined"; for "text" a file with a text a line, or null for synthetic
+            sentences.
         only: for "manifest" and "joined", keep rows of this source only.
         weights: for "manifest", factors by "source/task", "source" or "task".
         options: keyword arguments of the synthetic generator.
@@ -181,11 +182,12 @@ class SourceConfig:
         if self.kind == "long_speech":
             # One task for a whole, and only utterances whose words have times.
             return LongSpeech(replace(self, kind="speech", options={**self.options, "tasks": _TIMED}).build())
+        options = {**self.options, "path": self.path} if self.kind == "text" else self.options
         module, name = _GENERATORS[self.kind]
         # Imported late: generators need the `synth` extra, which reading a manifest does not.
         generator = getattr(importlib.import_module(module), name)
         try:
-            return generator(**self.options)
+            return generator(**options)
         except TypeError as error:
             raise ValueError(f"options of source {self.kind!r}: {error}") from error
 
@@ -199,5 +201,6 @@ _GENERATORS = {
     "scenes": ("qwen_audio.data.synthetic.scenes", "SceneGenerator"),
     "music": ("qwen_audio.data.synthetic.music", "MusicGenerator"),
     "spoken": ("qwen_audio.data.synthetic.spoken", "SpokenGenerator"),
+    "text": ("qwen_audio.data.plain_text", "TextSource"),
     "world": ("qwen_audio.data.synthetic.world", "WorldGenerator"),
 }

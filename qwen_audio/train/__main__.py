@@ -1,4 +1,7 @@
-"""One process of a training run: `torchrun --nproc-per-node N -m qwen_audio.train CONFIG.yaml [--set key=value ...]`."""
+"""One process of a training run.
+
+    torchrun --nproc-per-node 8 -m qwen_audio.train CONFIG.yaml --set key=value
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,4 @@ import sys
 from qwen_audio.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    main(["train", *sys.argv[1:]])

@@ -82,12 +82,17 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, targets: Seque
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), bias="none"
+        r=rank, lora_alpha=alpha,  # type: ignore[arg-type] lora_dropout=dropout, target_modules=list(targets), bias="none"
     )
-    known = {name.rsplit(".", 1)[-1] for name, m in model.language_model.named_modules() if isinstance(m, nn.Linear)}
+    known = {
+        name.rsplit(".", 1)[-1]
+        for name, m in model.language_model.named_modules()
+        if isinstance(m, nn.Linear)
+    }
     if missing := sorted(set(targets) - known):
         raise ValueError(
-            f"lora_targets name {missing[0]!r}, but the language model has no such layer: use of {', '.join(sorted(known))}"
+            f"lora_targets name {missing[0]!r}, but the language model has no such layer: "
+            f"choose among {', '.join(sorted(known))}"
         )
     inject_adapter_in_model(config, model.language_model)
 

@@ -136,8 +136,8 @@ class TrainConfig:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("bf16", self.bf16, ("auto", "on", "off"))
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
-        for key in ("steps", "batches_per_step", "batch_seconds", "max_seconds", "chunk_size", "learning_rate", "clip_norm",
-                    "save_every", "keep", "log_every", "lora_alpha", "validate_count"):  # fmt: skip
+        for key in ("steps", "batches_per_step", "batch_seconds", "max_seconds", "chunk_size", "learning_rate",
+                    "clip_norm", "save_every", "keep", "log_every", "lora_alpha", "validate_count"):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be more than 0")
         for key in ("workers", "warmup_steps", "weight_decay", "ctc_weight", "question_share", "augment_share",

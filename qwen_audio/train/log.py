@@ -162,7 +162,9 @@ class Bar:
 
     def __init__(self, title: str, world: World) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
-        self.progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not world.first)
+        self.progress = Progress(
+            *columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not world.first
+        )
         self.task = self.progress.add_task(title, total=1.0, note="")
         self.skipped = 0
 

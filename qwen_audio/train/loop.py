@@ -177,8 +177,9 @@ class Trainer:
         bad = not all(map(math.isfinite, (text_sum, ctc_sum, norm)))
         self.bad = self.bad + 1 if bad else 0
         if self.bad > config.bad_steps:
+            value = text_sum / max(tokens, 1) + weight * ctc_sum / max(targets, 1)
             raise FloatingPointError(
-                f"at step {self.step} the loss is {text_sum / max(tokens, 1) + weight * ctc_sum / max(targets, 1):g} and "
+                f"at step {self.step} the loss is {value:g} and "
                 f"the gradient norm {norm:g}, as in {config.bad_steps} steps before: lower learning_rate; the last "
                 f"checkpoint is {self.folder or 'none'}"
             )

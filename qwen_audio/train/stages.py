@@ -131,7 +131,9 @@ def ctc_sum(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> T
 
 def _by_task(token_losses: Tensor, batch: Batch) -> dict[str, tuple[float, int]]:
     rows = batch.label_rows
-    sums = torch.zeros(len(batch.tasks), device=rows.device).index_add_(0, rows, token_losses.float()).tolist()
+    sums = (
+        torch.zeros(len(batch.tasks), device=rows.device).index_add_(0, rows, token_losses.float()).tolist()
+    )
     counts = torch.bincount(rows, minlength=len(batch.tasks)).tolist()
     losses: dict[str, tuple[float, int]] = {}
     for task, s, n in zip(batch.tasks, sums, counts, strict=True):
@@ -144,7 +146,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with its tensors on another device."""
     if device.type == "cpu":
         return batch
-    moved = {
+    moved: dict[str, Any] = {
         f.name: value.to(device, non_blocking=True)
         for f in dataclasses.fields(batch)
         if isinstance(value := getattr(batch, f.name), Tensor)
@@ -212,5 +214,7 @@ def layers_of(model: Any) -> list[nn.Module]:
     decoder = model.language_model.base_model
     layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
     if layers is None:
-        raise ConfigError(f"the layers of {type(decoder).__name__} are not known: use a Qwen- or Llama-like model")
+        raise ConfigError(
+            f"the layers of {type(decoder).__name__} are not known: use a Qwen- or Llama-like model"
+        )
     return [*model.audio_tower.layers, *layers]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from qwen_audio.data.manifest import Example, read_manifest
+from qwen_audio.eval.groups import Prediction
 from qwen_audio.eval.run import answer_batch, score_predictions, select
 from qwen_audio.train.parallel import World, whole
 from qwen_audio.train.stages import TrainingModule
@@ -34,7 +35,7 @@ def validate(
 
     model: Any = module.model
     own = range(world.rank, len(examples), world.size)
-    predictions = {}
+    predictions: dict[int, Prediction] = {}
     training, attention = module.training, model.config._attn_implementation
     module.eval()
     model.set_attn_implementation("sdpa")
