@@ -24,9 +24,11 @@ from torch import Tensor
 from transformers.utils import logging
 
 from qwen_audio import tags
+from qwen_audio.folders import new_folder
+from qwen_audio.tensor_files import SHARD_BYTES
 
 from .configuration_qwen_audio import QwenAudioConfig
-from .conversion.files import SHARD_BYTES, Weights, new_folder
+from .conversion.files import Weights
 from .conversion.kinds import ENCODERS, KINDS, kind_of
 from .conversion.plan import Plan, write
 from .conversion.published import from_published, published_outputs, to_published

@@ -1,30 +1,170 @@
-"""Checkpoints: model and training state in safetensors and JSON, written atomically, resumed exactly.
+"""Checkpoints of training: named tensors, written whole or not at all, read by any number of processes.
 
-step-000500/  config.json model.safetensors tokenizer.json ...   (loads like any checkpoint)
-              trainer.safetensors   optimiser moments, CTC head, random state
-              trainer.json          step, position in the data, elapsed time, configuration
+step-000500/  config.json model*.safetensors tokenizer.json ...   (loads like any checkpoint)
+              trainer-*.safetensors  what training needs beside the weights: moments, CTC head, random state
+              trainer.json           step and other facts; size and SHA-256 of every file (written last)
+
+The tensors are whole, under names that do not depend on how many processes wrote them. All processes must see the same
+file system.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.folders import new_folder
+from qwen_audio.loading import CheckpointError, read_json, weight_files
 from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+from qwen_audio.tensor_files import TensorInfo, safetensors_infos
+from qwen_audio.train.checkpoint_writer import FILES, TRAINER, Writer, checkpoints, file_digest
+from qwen_audio.train.shards import STATE
 
-_STEP = re.compile(r"step-(\d+)$")
+__all__ = ["Writer", "checkpoints", "contents", "read", "read_meta", "save_model", "verify"]
+
+Kind = Literal["weights", "state"]
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What `Writer.save` was given as `meta`, and `step`.
+
+    Raises:
+        CheckpointError: trainer.json is missing or broken.
+    """
+    meta = _trainer(folder)
+    del meta[FILES]
+    return meta
+
+
+def _trainer(folder: Path) -> dict[str, Any]:
+    path = folder / TRAINER
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} has no {TRAINER}: training can go on from a checkpoint that training wrote only"
+        )
+    facts = read_json(path)
+    files = facts.get(FILES)
+    if not isinstance(files, dict) or not isinstance(facts.get("step"), int):
+        raise CheckpointError(
+            f"{path} lacks {FILES if isinstance(facts.get('step'), int) else 'step'}: {_ADVICE}"
+        )
+    for name, record in files.items():
+        if (
+            Path(name).name != name
+            or not isinstance(record, dict)
+            or not {"bytes", "sha256"} <= record.keys()
+        ):
+            raise CheckpointError(f"{path}: {FILES}.{name} must give bytes and sha256: {_ADVICE}")
+    return facts
+
+
+_ADVICE = "delete this checkpoint to go on from the one before"
+
+
+def verify(folder: Path, rank: int = 0, world: int = 1) -> None:
+    """Compare the files of a checkpoint with the sizes and SHA-256 sums in trainer.json.
+
+    Process `rank` of `world` compares every `world`-th file: together they compare all.
+
+    Raises:
+        CheckpointError: a file is missing or another than was written.
+    """
+    files = _trainer(folder)[FILES]
+    for name in sorted(files)[rank::world]:
+        path, record = folder / name, files[name]
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing: {_ADVICE}")
+        size = path.stat().st_size
+        if size != record["bytes"]:
+            raise CheckpointError(f"{path} has {size} bytes where {record['bytes']} were written: {_ADVICE}")
+        if file_digest(path) != record["sha256"]:
+            raise CheckpointError(f"{path} is damaged (its SHA-256 has changed): {_ADVICE}")
+
+
+def contents(folder: Path, kind: Kind) -> dict[str, TensorInfo]:
+    """Type and shape of the tensors of a checkpoint by name; no state in a folder that training did not write."""
+    return {name: info for infos in _infos(folder, kind).values() for name, info in infos.items()}
+
+
+def _infos(folder: Path, kind: Kind) -> dict[Path, dict[str, TensorInfo]]:
+    if kind not in ("weights", "state"):
+        raise ValueError(f"kind {kind!r} is not known: use weights or state")
+    files = weight_files(folder) if kind == "weights" else sorted(folder.glob(f"{STATE}-*.safetensors"))
+    return {path: safetensors_infos(path) for path in files}
+
+
+def read(folder: Path, targets: Mapping[str, Tensor], *, kind: Kind, strict: bool = True) -> set[str]:
+    """Copy tensors of a checkpoint into `targets`, in place. A sharded target reads its own part only.
+
+    Args:
+        folder: a checkpoint; for weights any model directory.
+        kind: "weights" are converted to the type of the target; "state" must have it.
+        strict: the names must be the same on both sides. Otherwise what only one side has is passed over.
+
+    Returns:
+        The names that were read.
+
+    Raises:
+        CheckpointError: a file cannot be read, or a name (if `strict`), a shape or a type does not fit. Nothing
+            has been copied then, unless a file broke on the way.
+    """
+    by_file = _infos(folder, kind)
+    found = {name: info for infos in by_file.values() for name, info in infos.items()}
+    common = found.keys() & targets.keys()
+    faults = {
+        "lacks": sorted(targets.keys() - found.keys()) if strict else [],
+        "has unknown": sorted(found.keys() - targets.keys()) if strict else [],
+        "has another shape of": sorted(n for n in common if found[n].shape != tuple(targets[n].shape)),
+        "has another type of": sorted(n for n in common if found[n].dtype != targets[n].dtype)
+        if kind == "state"
+        else [],
+    }
+    for what, names in faults.items():
+        if names:
+            raise CheckpointError(
+                f"{folder}: the checkpoint {what} tensor {names[0]!r} of its {kind} ({len(names)} such); it does not "
+                "match the configuration: use the preset it was trained with, or another output folder"
+            )
+    for path, infos in by_file.items():
+        try:
+            with safe_open(path, framework="pt") as file, torch.no_grad():
+                for name in infos.keys() & targets.keys():
+                    _fill(targets[name], file, name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}): {_ADVICE}") from None
+    return set(common)
+
+
+def _fill(target: Tensor, file: Any, name: str) -> None:
+    if not isinstance(target, DTensor):
+        target.copy_(file.get_tensor(name))
+        return
+    local: Tensor = target.to_local()
+    if local.numel():  # a process can have no row at all
+        local.copy_(file.get_slice(name)[_own_part(target)])
+
+
+def _own_part(target: DTensor) -> tuple[slice, ...]:
+    """Which part of the whole tensor this process holds: rows in runs of equal length, as `torch.chunk` cuts them."""
+    part = [slice(0, n) for n in target.shape]
+    for dimension, placement in enumerate(target.placements):
+        if placement.is_replicate():
+            continue
+        assert placement.is_shard(), f"{placement} is no placement of a parameter"
+        axis = placement.dim  # type: ignore[attr-defined]
+        assert part[axis] == slice(0, target.shape[axis]), "an axis that is sharded twice is not handled"
+        length = -(-target.shape[axis] // target.device_mesh.size(dimension))
+        start = min(length * target.device_mesh.get_local_rank(dimension), target.shape[axis])
+        part[axis] = slice(start, min(start + length, target.shape[axis]))
+    assert tuple(p.stop - p.start for p in part) == tuple(target.to_local().shape)
+    return tuple(part)
 
 
 def save_model(
@@ -33,138 +173,17 @@ def save_model(
     """Write a model that `from_pretrained` loads, its floating point weights cast to `dtype`.
 
     The folder appears whole or not at all.
+
+    Raises:
+        ValueError: the folder exists, or its disk is too small.
     """
-    temporary = _fresh(folder)
     tied = set(model.all_tied_weights_keys)
     state = {k: v.to(dtype) for k, v in model.state_dict().items() if k not in tied}
     old = model.config.dtype
-    model.config.dtype = dtype
-    model.save_pretrained(temporary, state_dict=state)
-    model.config.dtype = old
-    processor.save_pretrained(temporary)
-    _replace(temporary, folder)
-
-
-def save(
-    output: Path,
-    step: int,
-    module: nn.Module,
-    optimizers: Sequence[torch.optim.Optimizer],
-    processor: QwenAudioProcessor,
-    generator: torch.Generator,
-    meta: Mapping[str, Any],
-    keep: int,
-) -> Path:
-    """Write `output/step-N` in full precision and delete all but the newest `keep` checkpoints.
-
-    Args:
-        module: the stage's module, with `.model` and `.ctc_head`.
-        meta: JSON-able facts to come back with `load`.
-    """
-    folder = output / f"step-{step:06d}"
-    temporary = _fresh(folder)
-    model: Any = module.model
-    model.save_pretrained(temporary)
-    processor.save_pretrained(temporary)
-    tensors = {f"ctc_head.{k}": v for k, v in module.ctc_head.state_dict().items()}  # type: ignore[union-attr, operator]
-    tensors["rng.masks"] = generator.get_state()
-    tensors["rng.torch"] = torch.get_rng_state()
-    for name, parameter in module.named_parameters():
-        for optimizer in optimizers:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary / "trainer.safetensors")
-    (temporary / "trainer.json").write_text(json.dumps({**meta, "step": step}, indent=1))
-    _replace(temporary, folder)
-    for old in checkpoints(output)[:-keep]:
-        shutil.rmtree(old)
-    return folder
-
-
-def checkpoints(output: Path) -> list[Path]:
-    """Finished checkpoints in `output`, oldest first."""
-    found = [(int(m[1]), p) for p in output.glob("step-*") if (m := _STEP.search(p.name)) and p.is_dir()]
-    return [p for _, p in sorted(found)]
-
-
-def load(
-    folder: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], generator: torch.Generator
-) -> dict[str, Any]:
-    """Restore what `save` wrote into a module of the same shape; returns the meta facts.
-
-    Raises:
-        CheckpointError: files are missing, or tensors do not fit this model.
-    """
-    try:
-        weights = load_file(folder / "model.safetensors")
-        tensors = load_file(folder / "trainer.safetensors")
-        meta: dict[str, Any] = json.loads((folder / "trainer.json").read_text())
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{folder}: not a whole checkpoint ({error}); delete it to go on from the one before"
-        ) from error
-    model: Any = module.model
-    tied = set(model.all_tied_weights_keys)
-    _load_strict(folder, model, weights, allowed_missing=tied)
-    head = {k.removeprefix("ctc_head."): v for k, v in tensors.items() if k.startswith("ctc_head.")}
-    _load_strict(folder, module.ctc_head, head, allowed_missing=set())  # type: ignore[arg-type]
-    missing = [k for k in ("rng.masks", "rng.torch") if k not in tensors]
-    missing += [k for k in ("step", "data", "elapsed", "config") if k not in meta]
-    if missing:
-        raise CheckpointError(f"{folder}: the training state lacks {missing[0]}: delete this checkpoint")
-    generator.set_state(tensors["rng.masks"])
-    torch.set_rng_state(tensors["rng.torch"])
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    for optimizer in optimizers:
-        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-            state = {
-                key: tensors[name]
-                for key in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
-                if (name := f"optimizer.{key}.{names[parameter]}") in tensors
-            }
-            if state:
-                optimizer.state[parameter] = state
-    return meta
-
-
-def load_ctc_head(folder: Path, module: nn.Module) -> None:
-    """Take over the CTC head of a checkpoint; one that was exported has none, and the head stays as it is."""
-    file = folder / "trainer.safetensors"
-    if not file.is_file():
-        return
-    head = {k.removeprefix("ctc_head."): v for k, v in load_file(file).items() if k.startswith("ctc_head.")}
-    _load_strict(folder, module.ctc_head, head, allowed_missing=set())  # type: ignore[arg-type]
-
-
-def _load_strict(
-    folder: Path, module: nn.Module, state: dict[str, Tensor], allowed_missing: set[str]
-) -> None:
-    own = module.state_dict()
-    missing = sorted(set(own) - set(state) - allowed_missing)
-    unexpected = sorted(set(state) - set(own))
-    shapes = sorted(k for k in set(own) & set(state) if own[k].shape != state[k].shape)
-    for what, names in (("lacks", missing), ("has unknown", unexpected), ("has a wrong shape for", shapes)):
-        if names:
-            raise CheckpointError(
-                f"{folder}: the checkpoint {what} tensor {names[0]!r} ({len(names)} such); "
-                "it does not match the configuration: use the preset it was trained with, or another output folder"
-            )
-    module.load_state_dict(state, strict=False)
-
-
-def _fresh(folder: Path) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    return temporary
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    for file in temporary.iterdir():
-        file.chmod(0o644)  # safetensors writes files that only their owner can read
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+    with new_folder(folder, sum(tensor.nbytes for tensor in state.values())) as unfinished:
+        model.config.dtype = dtype
+        try:
+            model.save_pretrained(unfinished, state_dict=state)
+        finally:
+            model.config.dtype = old
+        processor.save_pretrained(unfinished)

@@ -7,41 +7,28 @@ read with torch's restricted loader, which builds tensors and plain containers a
 from __future__ import annotations
 
 import json
-import math
-import os
 import pickle
-import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from qwen_audio.loading import CheckpointError, read_json
+from qwen_audio.tensor_files import (
+    DTYPE_NAMES,
+    SHARD_BYTES,
+    Output,
+    TensorInfo,
+    safetensors_infos,
+    write_safetensors,
+)
 
-SHARD_BYTES = 2 * 10**9
 # Pages of a mapped pickle file that were touched count as memory until it is closed: reopen it after so many.
 _REOPEN_BYTES = 5 * 10**8
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "BOOL": torch.bool, "U8": torch.uint8,
-    "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
-}  # fmt: skip
-_MARK = ".qwen-audio-convert"  # in a folder that is being written: the number of the process
-_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """What the header of a file says about a tensor."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
 
 
 class Weights:
@@ -89,17 +76,7 @@ def _infos(path: Path) -> Iterator[tuple[str, TensorInfo]]:
         for name, tensor in pickled_tensors(path).items():
             yield name, TensorInfo(tensor.dtype, tuple(tensor.shape))
         return
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (a reader of safetensors is no mapping)
-                part = file.get_slice(name)
-                if part.get_dtype() not in _DTYPES:
-                    raise CheckpointError(
-                        f"{path}: {name} has the type {part.get_dtype()}: convert unquantised weights"
-                    )
-                yield name, TensorInfo(_DTYPES[part.get_dtype()], tuple(part.get_shape()))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}): copy the checkpoint again") from None
+    yield from safetensors_infos(path).items()
 
 
 def load_pickled(path: Path) -> Any:
@@ -130,7 +107,7 @@ def pickled_tensors(path: Path) -> dict[str, Tensor]:
     ):
         raise CheckpointError(f"{path} does not hold tensors by name: give a state dictionary")
     for name, tensor in data.items():
-        if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in _DTYPE_NAMES:
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in DTYPE_NAMES:
             kind = f"{tensor.dtype}, {tensor.layout}" + (", without data" if tensor.is_meta else "")
             raise CheckpointError(
                 f"{path}: {name} is of a kind that is no weight ({kind}): convert plain weights"
@@ -170,19 +147,6 @@ def _indexed(index: Path) -> list[Path]:
     return files
 
 
-@dataclass(frozen=True)
-class Output:
-    """A tensor to be written: what the header will say, and how to get it when its turn comes."""
-
-    name: str
-    info: TensorInfo
-    make: Callable[[], Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.info.shape) * self.info.dtype.itemsize
-
-
 def write_weights(folder: Path, outputs: Sequence[Output], shard_bytes: int = SHARD_BYTES) -> None:
     """Write tensors as model.safetensors, or as shards of at most `shard_bytes` (or one tensor) with an index."""
     shards: list[list[Output]] = [[]]
@@ -203,81 +167,3 @@ def write_weights(folder: Path, outputs: Sequence[Output], shard_bytes: int = SH
         weight_map |= {output.name: name for output in shard}
     index = {"metadata": {"total_size": sum(o.nbytes for o in outputs)}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-
-
-def write_safetensors(path: Path, outputs: Sequence[Output]) -> None:
-    """One safetensors file, made tensor by tensor (the library's own writer wants all of them in memory)."""
-    # Wide types first: then every tensor starts at a multiple of its type's size, as readers need.
-    ordered = sorted(outputs, key=lambda output: -output.info.dtype.itemsize)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for output in ordered:
-        header[output.name] = {
-            "dtype": _DTYPE_NAMES[output.info.dtype],
-            "shape": list(output.info.shape),
-            "data_offsets": [start, start + output.nbytes],
-        }
-        start += output.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for output in ordered:
-            tensor = output.make()
-            assert (tensor.dtype, tuple(tensor.shape)) == (output.info.dtype, output.info.shape), output.name
-            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            del tensor  # with it goes its mapped file, before the next one is opened
-
-
-@contextmanager
-def new_folder(target: Path, needed_bytes: int) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` if all goes well and vanishes if not.
-
-    Raises:
-        ValueError: `target` exists, or the disk has no room for `needed_bytes`.
-    """
-    if os.path.lexists(target):
-        raise ValueError(f"{target} exists already: name a new folder, nothing is overwritten")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    if os.path.lexists(partial):
-        # Only what this function began, and no one is writing any more, is cleared away.
-        if not (partial / _MARK).is_file():
-            raise ValueError(f"{partial} is in the way: move it, or name another folder")
-        if _alive((partial / _MARK).read_text()):
-            raise ValueError(
-                f"{partial} is being written by another run: wait for it, or name another folder"
-            )
-        shutil.rmtree(partial)
-    free = shutil.disk_usage(target.parent).free
-    if free < needed_bytes:
-        raise ValueError(
-            f"{target} needs {needed_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room"
-        )
-    partial.mkdir()
-    (partial / _MARK).write_text(str(os.getpid()))
-    try:
-        yield partial
-        (partial / _MARK).unlink()
-        for file in partial.rglob("*"):
-            if file.is_file():
-                file.chmod(0o644)
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _alive(process: str) -> bool:
-    """Whether another process of this number runs (asked on POSIX systems only)."""
-    if not process.isdecimal() or int(process) == os.getpid() or os.name != "posix":
-        return False
-    try:
-        os.kill(int(process), 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
