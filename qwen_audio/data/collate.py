@@ -1,4 +1,4 @@
-"""From samples to batches: render, tokenise, label, mel, pad; and the target bytes of the CTC head."""
+"""From samples to batches: render, tokenise, label, mel, pad or pack; and the target bytes of the CTC head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+from qwen_audio.model.processing_qwen_audio import IGNORE_INDEX, QwenAudioProcessor, pad_mels
 from qwen_audio.tasks import render
 from qwen_audio.text import spoken_form
 
@@ -43,6 +43,8 @@ class Batch:
         ctc_targets: bytes + 1 of all transcripts, one after the other (0 is CTC's blank).
         ctc_lengths: number of targets of each clip `(N,)`; 0 where the clip has no transcript.
         tasks: task of each row.
+        label_rows: `(n,)` row of each label, in row-major order of `labels[:, 1:] != -100`: the order in which the
+            model gives its `token_losses`, in padded and in packed batches.
         seconds: audio in the batch, padding not counted.
         skipped: examples left out since the batch before, by reason.
     """
@@ -51,6 +53,7 @@ class Batch:
     ctc_targets: Tensor
     ctc_lengths: Tensor
     tasks: list[str]
+    label_rows: Tensor
     seconds: float
     skipped: dict[str, int] = field(default_factory=dict)
 
@@ -61,11 +64,15 @@ class Collator:
     Args:
         processor: the model's processor.
         question_share: how often an example with a question or a label is rendered as a free question.
+        packing: join the rows of a batch to one sequence instead of padding them; see `pack_rows`.
     """
 
-    def __init__(self, processor: QwenAudioProcessor, question_share: float = 0.3) -> None:
+    def __init__(
+        self, processor: QwenAudioProcessor, question_share: float = 0.3, packing: bool = False
+    ) -> None:
         self.processor = processor
         self.question_share = question_share
+        self.packing = packing
 
     def encode(self, sample: Sample, rng: np.random.Generator) -> Row:
         """One row; the form (tags or free question) is drawn from `rng`."""
@@ -85,18 +92,44 @@ class Collator:
         return Row(ids, labels, mels, ctc, example.task, seconds, text_tokens, too_long)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        """Pad rows on the right into a batch."""
-        inputs = self.processor.pad_rows(
-            [(r.ids, r.labels) for r in rows], [m for r in rows for m in r.mels], padding_side="right"
-        )
+        """Rows padded on the right into a batch, or with `packing` joined to one sequence."""
+        encoded = [(r.ids, r.labels) for r in rows]
+        mels = [m for r in rows for m in r.mels]
+        if self.packing:
+            inputs = pack_rows(encoded) | pad_mels(mels)
+        else:
+            inputs = self.processor.pad_rows(encoded, mels, padding_side="right")
+        # Nothing stands before a row's first token that could predict it.
+        labels = torch.tensor([sum(i != IGNORE_INDEX for i in r.labels[1:]) for r in rows])
         targets = [r.ctc or b"" for r in rows for _ in r.mels]
         return Batch(
             inputs=inputs,
             ctc_targets=torch.tensor([b + 1 for t in targets for b in t], dtype=torch.long),
             ctc_lengths=torch.tensor([len(t) for t in targets], dtype=torch.long),
             tasks=[r.task for r in rows],
+            label_rows=torch.arange(len(rows)).repeat_interleave(labels),
             seconds=sum(r.seconds for r in rows),
         )
+
+
+def pack_rows(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
+    """Rows of ids and labels joined to one sequence without padding.
+
+    The model keeps the rows apart by `position_ids`, which start again at 0 in each: transformers makes a mask of that
+    where there is no `attention_mask` and no cache. A row's first token is not predicted, as it is not in a padded
+    batch: in the sequence the row before stands before it.
+
+    Returns:
+        input_ids, labels, position_ids, each `(1, L)`, L the length of all rows together.
+    """
+    ids = [i for row, _ in rows for i in row]
+    labels = [i for _, row in rows for i in [IGNORE_INDEX, *row[1:]]]
+    positions = [i for row, _ in rows for i in range(len(row))]
+    return {
+        "input_ids": torch.tensor([ids]),
+        "labels": torch.tensor([labels]),
+        "position_ids": torch.tensor([positions]),
+    }
 
 
 def _can_align(target: bytes, mel_frames: int) -> bool:

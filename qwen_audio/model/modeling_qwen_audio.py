@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_qwen_audio import QwenAudioConfig
+from .linear_cross_entropy import linear_cross_entropy
 from .modeling_encoder import QwenAudioEncoder, audio_tokens
 from .modeling_text import begin_prompt, positions_of
 
@@ -173,10 +174,13 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             attention_mask: `(B, L)`, 0 at padding.
             input_features: log-mels `(N, num_mel_bins, T)` of all clips in row-major order.
             feature_lengths: mel frames `(N,)`.
-            labels: `(B, L)`; -100 where there is none. Logits are then computed at labelled positions only.
+            labels: `(B, L)`; -100 where there is none. Logits are then computed at labelled positions only, some
+                at a time (see linear_cross_entropy.py), and no cache is made unless `use_cache` asks for one.
             inputs_embeds: `(B, L, H)` instead of `input_ids`.
             past_key_values: key-value cache of the tokens before.
-            position_ids: `(B, L)`; counted from a two-dimensional mask if there is one, padding left out.
+            position_ids: `(B, L)`; counted from a two-dimensional mask if there is one, padding left out. Where they
+                start again at 0, with labels and without a mask, another sequence begins that sees nothing of the
+                ones before (packed rows, see `qwen_audio.data.collate`).
             logits_to_keep: with no labels, how many last positions get logits (0: all).
         """
         if inputs_embeds is None:
@@ -195,6 +199,9 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             )
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
+        if labels is not None and past_key_values is None:
+            # A loss needs no cache, and with one transformers does not look for packed rows.
+            kwargs.setdefault("use_cache", False)
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -210,8 +217,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return QwenAudioCausalLMOutput(logits=head(hidden[:, keep]), **rest)
         targets = labels[:, 1:]
         labelled = targets != IGNORE_INDEX
-        logits = head(hidden[:, :-1][labelled])
-        token_losses = F.cross_entropy(logits.float(), targets[labelled], reduction="none")
+        token_losses = _token_losses(head, hidden[:, :-1][labelled], targets[labelled])
         # No label at all gives 0, not NaN: a batch may hold only context.
         loss = token_losses.sum() / max(token_losses.numel(), 1)
         return QwenAudioCausalLMOutput(loss=loss, token_losses=token_losses, **rest)
@@ -249,6 +255,27 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]
         input_ids, model_kwargs = expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return input_ids, {**model_kwargs, **features}
+
+
+def _token_losses(head: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy `(n,)` float32 of the states of labelled positions `(n, H)`.
+
+    An output layer may offer `parts()`, the pieces of its matrix one under the other. One that is neither that nor a
+    plain linear layer (quantised, with an adapter, sharded) is called as it is.
+    """
+    parts = None
+    if hasattr(head, "parts"):
+        parts = list(head.parts())
+    elif type(head) is nn.Linear and type(head.weight) in (nn.Parameter, Tensor) and not _hooked(head):
+        parts = [head.weight]
+    if parts is None:
+        return F.cross_entropy(head(hidden).float(), targets, reduction="none")
+    return linear_cross_entropy(hidden, targets, parts, getattr(head, "bias", None))
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether something outside watches or changes what the module computes, so that it must be called."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def _check_plain_logits(config: Any) -> None:

@@ -185,13 +185,18 @@ class QwenAudioProcessor(ProcessorMixin):
             attention_mask[i, where] = 1
             labels[i, where] = torch.tensor(row_labels)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
-        if mels:
-            lengths = [mel.shape[-1] for mel in mels]
-            features = torch.zeros(len(mels), mels[0].shape[0], max(1, *lengths))
-            for i, mel in enumerate(mels):
-                features[i, :, : lengths[i]] = mel
-            batch |= {"input_features": features, "feature_lengths": torch.tensor(lengths)}
-        return batch
+        return batch | pad_mels(mels)
+
+
+def pad_mels(mels: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Mels `(80, T)` of all clips as input_features `(N, 80, T)` and feature_lengths `(N,)`; nothing for no clips."""
+    if not mels:
+        return {}
+    lengths = [mel.shape[-1] for mel in mels]
+    features = torch.zeros(len(mels), mels[0].shape[0], max(1, *lengths))
+    for i, mel in enumerate(mels):
+        features[i, :, : lengths[i]] = mel
+    return {"input_features": features, "feature_lengths": torch.tensor(lengths)}
 
 
 __all__ = ["QwenAudioProcessor"]
