@@ -82,7 +82,11 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, targets: Seque
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
-        r=rank, lora_alpha=alpha,  # type: ignore[arg-type] lora_dropout=dropout, target_modules=list(targets), bias="none"
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        lora_dropout=dropout,
+        target_modules=list(targets),
+        bias="none",
     )
     known = {
         name.rsplit(".", 1)[-1]

@@ -78,34 +78,47 @@ class TrainingModule(nn.Module):
         """The loss sums of a batch on this module's device."""
         text = ctc = torch.zeros((), device=self.ctc_head.weight.device)
         by_task: dict[str, tuple[float, int]] = {}
-        if "input_features" not in batch.inputs and self.always_listen:
+        heard = "input_features" in batch.inputs
+        if not heard and self.always_listen:
             text = text + 0.0 * self._silence()
-        frames = None
         if self.text:
-            self._listening = True
-            losses = self.model(**batch.inputs).token_losses
-            self._listening = False
-            frames, self._frames = self._frames, None
+            losses = self._listen(lambda: self.model(**batch.inputs)).token_losses
             text = text + losses.sum()
             by_task = _by_task(losses.detach(), batch)
-        elif "input_features" in batch.inputs:
-            tower = self.model.audio_tower
-            frames = tower.encode(batch.inputs["input_features"], batch.inputs["feature_lengths"])
+        elif heard:
+            self._frames = self._encode(batch.inputs["input_features"], batch.inputs["feature_lengths"])
+        frames, self._frames = self._frames, None
         if self.ctc and frames is not None:
             ctc = ctc_sum(self._head, frames, batch)
         return StepLoss(text, ctc, by_task)
 
-    def _head(self, frames: Tensor) -> Tensor:
-        return self.ctc_head(self.model.audio_tower.layer_norm(frames))
+    def _encode(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        return self.model.audio_tower.encode(mel, lengths)
+
+    def _listen(self, compute: Callable[[], Any]) -> Any:
+        """A result of the model, with the frames that its encoder made on the way kept."""
+        self._listening = True
+        try:
+            return compute()
+        finally:
+            self._listening = False
 
     def _silence(self) -> Tensor:
-        """The encoder's answer to one silent clip."""
-        tower = self.model.audio_tower
+        """Something of every parameter that hears, from a silent clip; the layers run once, as with a batch."""
         device = self.ctc_head.weight.device
-        mel = torch.zeros(1, tower.config.num_mel_bins, 8, device=device)
+        mel = torch.zeros(1, self.model.audio_tower.config.num_mel_bins, 8, device=device)
         lengths = torch.tensor([8], device=device)
-        heard = self.model.audio_projection(tower(mel, lengths)).float().sum()
-        return heard + self._head(tower.encode(mel, lengths)).float().sum() if self.ctc else heard
+        if self.text:
+            tower, projection = self.model.audio_tower, self.model.audio_projection
+            total = self._listen(lambda: projection(tower(mel, lengths))).float().sum()
+            total = total + self.model.audio_start_embedding.sum() + self.model.audio_end_embedding.sum()
+        else:
+            self._frames, total = self._encode(mel, lengths), torch.zeros((), device=device)
+        frames, self._frames = self._frames, None
+        return total if frames is None else total + self._head(frames).float().sum()
+
+    def _head(self, frames: Tensor) -> Tensor:
+        return self.ctc_head(self.model.audio_tower.layer_norm(frames))
 
 
 def ctc_sum(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> Tensor:
