@@ -121,14 +121,14 @@ class ChunkDataset(Dataset[list[Batch]]):
         for i in range(chunk * self.chunk_size, (chunk + 1) * self.chunk_size):
             try:
                 sample, rng = self.mixture.sample(i)
+                seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
+                if seconds > self.max_seconds:
+                    skipped[f"longer than {self.max_seconds:g} s ({_kind(sample)})"] += 1
+                    continue
+                row = self.collator.encode(sample, rng)
             except AudioError as error:
                 skipped[f"unreadable audio ({error})"] += 1
                 continue
-            seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
-            if seconds > self.max_seconds:
-                skipped[f"longer than {self.max_seconds:g} s ({_kind(sample)})"] += 1
-                continue
-            row = self.collator.encode(sample, rng)
             if row.transcript_too_long:
                 skipped["transcript too long for its clip: no CTC target (the text is still trained on)"] += 1
             rows.append(row)

@@ -1,6 +1,6 @@
 """One process of a training run.
 
-    torchrun --nproc-per-node 8 -m qwen_audio.train CONFIG.yaml --set key=value
+torchrun --nproc-per-node 8 -m qwen_audio.train CONFIG.yaml --set key=value
 """
 
 from __future__ import annotations
