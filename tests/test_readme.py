@@ -1,4 +1,4 @@
-"""The README's commands and Python code run as they stand there (installation aside, which CI does itself)."""
+"""The README's and some pages' commands and Python code run as they stand there (installation aside, which CI does itself)."""
 
 import os
 import re
@@ -10,7 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = [b for b in re.findall(r"```bash\n(.*?)```", README, flags=re.S) if "pip install" not in b]
+# Pages whose commands run as well; the others only show what commands print.
+PAGES = [README, (ROOT / "docs" / "training.md").read_text(encoding="utf-8")]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```bash\n(.*?)```", page, flags=re.S)
+    if "pip install" not in block
+]
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 
 
@@ -27,7 +34,7 @@ def run_in_copy(tmp_path, command):
 def test_commands(tmp_path, block):
     done = run_in_copy(tmp_path, ["bash", "-euo", "pipefail", "-c", block])
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip()
+    assert done.stdout.strip() or done.stderr.strip()
 
 
 @pytest.mark.parametrize("code", PYTHON)

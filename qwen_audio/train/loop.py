@@ -137,8 +137,7 @@ class Trainer:
                 if self.step % config.save_every == 0:
                     log.flush(self.step)  # so that a resumed run begins its lines where this one did
                     self._save()
-            log.flush(self.step)
-            bar.show(1.0)
+            bar.show(1.0, log.flush(self.step))
         if not config.validate_every or self.step % config.validate_every:
             self._validate(log)
         if self.step % config.save_every:
