@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
@@ -77,9 +78,12 @@ def sharded(world: int, seed: int) -> tuple[Net, torch.optim.Optimizer]:
     """The net (in several processes sharded as training shards it) and its optimiser after two steps."""
     net = Net(seed)
     if world > 1:
-        for layer in [*net.layers, net.frozen]:
-            fully_shard(layer)
-        fully_shard(net)
+        # Four: two copies of the net, each cut in two.
+        mesh = init_device_mesh("cpu", (world,))
+        if world == 4:
+            mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("copy", "part"))
+        for layer in [*net.layers, net.frozen, net]:
+            fully_shard(layer, mesh=mesh)
     optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.1)
     for step in range(2):
         net(torch.full((2, 3), 1.0 + step)).square().sum().backward()

@@ -271,7 +271,7 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path, monkeypatc
         assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="keep 1 checkpoint"):
         Writer(tmp_path, keep=0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 0, 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(ValueError, match="GB free: make room"):
         save(tmp_path)
     monkeypatch.undo()
@@ -316,11 +316,11 @@ def test_the_plan_shares_the_bytes_and_keeps_frozen_files_as_they_are(world):
     assert {f.rank for f in linked if f.frozen} == {0}
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_any_number_of_processes_reads_what_any_number_wrote(tmp_path, world):
-    processes.run(world, processes.save_net, tmp_path)
-    for readers in {1, 2, 3} - {world}:
-        processes.run(readers, processes.load_net, tmp_path)
+@pytest.mark.parametrize(("writers", "readers"), [(1, (2,)), (2, (1, 3)), (3, (2,)), (4, (1,)), (2, (4,))])
+def test_any_number_of_processes_reads_what_any_number_wrote(tmp_path, writers, readers):
+    processes.run(writers, processes.save_net, tmp_path)
+    for world in readers:
+        processes.run(world, processes.load_net, tmp_path)
 
 
 def test_processes_that_disagree_or_fail_all_say_so(tmp_path):
