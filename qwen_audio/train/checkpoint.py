@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,11 +21,13 @@ from torch.distributed.tensor import DTensor
 
 from qwen_audio.folders import new_folder
 from qwen_audio.loading import CheckpointError, read_json, weight_files
-from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
-from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tensor_files import TensorInfo, safetensors_infos
 from qwen_audio.train.checkpoint_writer import FILES, TRAINER, Writer, checkpoints, file_digest
 from qwen_audio.train.shards import STATE
+
+if TYPE_CHECKING:
+    from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
+    from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 
 __all__ = ["Writer", "checkpoints", "contents", "read", "read_meta", "save_model", "verify"]
 

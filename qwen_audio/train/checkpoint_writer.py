@@ -131,6 +131,10 @@ class Writer:
         more = {name: _info(name, tensor) for name, tensor in state.items()}
         if unknown := sorted(set(frozen) - infos.keys()):
             raise ValueError(f"frozen tensor {unknown[0]!r} is not among the weights: name weights only")
+        if taken := {FILES, "step"} & set(meta):
+            raise ValueError(
+                f"meta has {min(taken)!r}, which trainer.json gives itself: use a name of its own"
+            )
         frozen = set(frozen)
         target = self.output / f"step-{step:06d}"
         folder: NewFolder | None = None
