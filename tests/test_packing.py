@@ -11,6 +11,7 @@ from small import random_model
 
 from qwen_audio.audio import log_mel
 from qwen_audio.data.collate import Collator, Row
+from qwen_audio.model.modeling_encoder import encoder_frames
 
 TEXT_MODELS = {
     "qwen2": {},
@@ -132,3 +133,46 @@ def test_positions_start_again_in_every_row_and_clips_stay_in_order():
     assert starts == np.cumsum([0, *(len(r.ids) for r in chosen[:-1])]).tolist()
     assert inputs["feature_lengths"].tolist() == [m.shape[-1] for r in chosen for m in r.mels]
     assert (inputs["labels"][0, starts] == -100).all()
+
+
+# The encoder -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_encoder_without_padding_gives_the_same_frames_and_gradients(attention):
+    model, _ = random_model()
+    tower = model.audio_tower.train()
+    tower.set_attn_implementation(attention)
+    torch.manual_seed(1)
+    lengths = torch.tensor([73, 200, 1, 160, 12])
+    mels = torch.randn(5, 80, 200)
+    kept = torch.arange(100) < encoder_frames(lengths)[:, None]
+    weights = torch.randn(5, 100, 16) * kept[..., None]
+    found = []
+    for packs in (False, True):
+        tower.packs = packs
+        frames = tower.encode(mels, lengths)
+        pooled = tower(mels, lengths)
+        (frames * weights).sum().backward()
+        found.append(
+            (frames[kept], [pooled[i, : n // 2] for i, n in enumerate(kept.sum(1))], gradients(tower))
+        )
+    (frames, pooled, exact), (packed, pooled_too, ours) = found
+    torch.testing.assert_close(packed, frames, rtol=0, atol=1e-5)
+    for a, b in zip(pooled, pooled_too, strict=True):
+        torch.testing.assert_close(b, a, rtol=0, atol=1e-5)
+    assert exact.keys() == ours.keys() and len(exact) > 10
+    for name in exact:
+        torch.testing.assert_close(ours[name], exact[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_checkpointed_layers_take_packed_frames():
+    model, processor = random_model()
+    batch = Collator(processor, packing=True).collate(rows(processor))
+    model.train()
+    model(**batch.inputs).loss.backward()
+    plain = gradients(model)
+    model.activation_checkpointing_enable()
+    model(**batch.inputs).loss.backward()
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-6, msg=name)

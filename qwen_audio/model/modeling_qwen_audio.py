@@ -31,6 +31,7 @@ class QwenAudioCausalLMOutput(ModelOutput):
         token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
         past_key_values: the key-value cache.
         hidden_states, attentions: of the language model, where asked for.
+        audio_frames: in training, the encoder's frames before pooling `(N, S, D)`, for a loss of their own.
     """
 
     loss: Tensor | None = None
@@ -39,6 +40,7 @@ class QwenAudioCausalLMOutput(ModelOutput):
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    audio_frames: Tensor | None = None
 
 
 class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -111,9 +113,15 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: the number of spans is not the number of clips, or a span is not as long as its clip.
         """
+        return self._embed(input_ids, input_features, feature_lengths)[0]
+
+    def _embed(
+        self, input_ids: Tensor, input_features: Tensor | None, feature_lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `embed` gives, and in training the encoder's frames before pooling."""
         embeds = self.get_input_embeddings()(input_ids)
         if input_features is None:
-            return embeds
+            return embeds, None
         if feature_lengths is None:
             raise ValueError("feature_lengths (mel frames of each clip) must be given with input_features")
         is_start = input_ids == self.config.audio_start_token_id
@@ -121,11 +129,15 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         is_pad = input_ids == self.config.audio_pad_token_id
         counts = audio_tokens(feature_lengths)
         self._check_spans(is_start, is_end, is_pad, counts)
-        audio = self.audio_projection(self.audio_tower(input_features, feature_lengths)).to(embeds.dtype)
+        tower = self.audio_tower
+        frames = tower.encode(input_features, feature_lengths) if self.training else None
+        audio = tower(input_features, feature_lengths) if frames is None else tower.pool(frames)
+        audio = self.audio_projection(audio).to(embeds.dtype)
         valid = torch.arange(audio.shape[1], device=audio.device) < counts[:, None]
         embeds = embeds.masked_scatter(is_pad[..., None], audio[valid])
         embeds = torch.where(is_start[..., None], self.audio_start_embedding.to(embeds.dtype), embeds)
-        return torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
+        embeds = torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
+        return embeds, frames
 
     def _check_no_spans(self, input_ids: Tensor) -> None:
         """A prompt with spans needs clips. A start that is followed by no padding is a token that a model wrote."""
@@ -183,6 +195,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 ones before (packed rows, see `qwen_audio.data.collate`).
             logits_to_keep: with no labels, how many last positions get logits (0: all).
         """
+        frames = None
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
@@ -192,7 +205,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 and (past_key_values is None or int(past_key_values.get_seq_length()) == 0)
             ):
                 self._check_no_spans(input_ids)
-            inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
+            inputs_embeds, frames = self._embed(input_ids, input_features, feature_lengths)
         elif input_features is not None:
             raise ValueError(
                 "input_features need input_ids: with inputs_embeds the audio is already embedded"
@@ -220,7 +233,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         token_losses = _token_losses(head, hidden[:, :-1][labelled], targets[labelled])
         # No label at all gives 0, not NaN: a batch may hold only context.
         loss = token_losses.sum() / max(token_losses.numel(), 1)
-        return QwenAudioCausalLMOutput(loss=loss, token_losses=token_losses, **rest)
+        return QwenAudioCausalLMOutput(loss=loss, token_losses=token_losses, audio_frames=frames, **rest)
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
