@@ -55,7 +55,16 @@ Step = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Variant:
-    """How a step is made; the defaults are ours."""
+    """How a step is made; the defaults are ours.
+
+    Attributes:
+        plain: transformers' model instead of ours; nothing else then counts.
+        packing: rows joined, or padded.
+        packs_frames: the encoder's layers see no padding.
+        attention: "sdpa" or "eager".
+        whole_logits: the logits of all labelled positions at once.
+        checkpointing: activations are computed again in the backward pass.
+    """
 
     plain: bool = False
     packing: bool = True
@@ -68,11 +77,11 @@ class Variant:
 VARIANTS = {
     "plain": Variant(plain=True),
     "ours": Variant(),
-    "ours, eager attention": Variant(attention="eager"),
-    "ours, rows padded": Variant(packing=False),
-    "ours, rows and frames padded": Variant(packing=False, packs_frames=False),
-    "ours, all logits at once": Variant(whole_logits=True),
-    "ours, activations recomputed": Variant(checkpointing=True),
+    "eager": Variant(attention="eager"),
+    "rows-padded": Variant(packing=False),
+    "all-padded": Variant(packing=False, packs_frames=False),
+    "whole-logits": Variant(whole_logits=True),
+    "recomputed": Variant(checkpointing=True),
 }
 
 
@@ -225,7 +234,7 @@ def speed(arguments: argparse.Namespace, stage: str, names: list[str], data: lis
         ratio = statistics.median(a / b for a, b in zip(first, times[name], strict=True))
         used = utilisation(arguments, stage, name, steps[name][1], times[name])
         print(
-            f"{stage:10} {name:30} {statistics.median(rates):8.2f} audio s/s   {ratio:5.2f} times {names[0]!r}{used}",
+            f"{stage:10} {name:13} {statistics.median(rates):8.2f} audio s/s   {ratio:5.2f} times {names[0]!r}{used}",
             flush=True,
         )
 
@@ -256,7 +265,7 @@ def memory(arguments: argparse.Namespace, stage: str, names: list[str]) -> None:
         peaks[name] = found["peak_mib"]
         share = 100 * found["peak_mib"] / peaks[names[0]]
         print(
-            f"{stage:10} {name:30} {found['peak_mib']:8.0f} MiB at the peak ({found['before_mib']:.0f} before "
+            f"{stage:10} {name:13} {found['peak_mib']:8.0f} MiB at the peak ({found['before_mib']:.0f} before "
             f"the first step), {share:.0f} % of {names[0]!r}",
             flush=True,
         )
@@ -294,18 +303,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed, after one to warm up")
     parser.add_argument("--clips", type=int, default=4, help="in a batch")
     parser.add_argument("--only", choices=tuple(TRAINED), default=None, help="one of the two steps")
-    parser.add_argument(
-        "--variants", default=",".join(VARIANTS).replace(", ", "; "), help="the first is compared with"
-    )
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="the first is compared with")
     parser.add_argument("--measure", choices=("both", "speed", "memory"), default="both")
     parser.add_argument("--peak", type=float, default=0.0, help="TFLOP/s of the device: MFU is printed")
     parser.add_argument("--inside", choices=tuple(VARIANTS), default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    names = [name.strip().replace("; ", ", ") for name in arguments.variants.split(",")]
+    names = [name.strip() for name in arguments.variants.split(",")]
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
-        parser.error(f"no variant {unknown[0]!r}; there are {'; '.join(VARIANTS)}")
+        parser.error(f"no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}")
     stages = [arguments.only] if arguments.only else list(TRAINED)
     if arguments.inside:
         peak_of(arguments, stages[0])
