@@ -61,7 +61,7 @@ class Variant:
         plain: transformers' model instead of ours; nothing else then counts.
         packing: rows joined, or padded.
         packs_frames: the encoder's layers see no padding.
-        attention: "sdpa" or "eager".
+        attention: "by_rows", "sdpa" or "eager".
         whole_logits: the logits of all labelled positions at once.
         checkpointing: activations are computed again in the backward pass.
     """
@@ -69,7 +69,7 @@ class Variant:
     plain: bool = False
     packing: bool = True
     packs_frames: bool = True
-    attention: str = "sdpa"
+    attention: str = "by_rows"
     whole_logits: bool = False
     checkpointing: bool = False
 
@@ -77,9 +77,10 @@ class Variant:
 VARIANTS = {
     "plain": Variant(plain=True),
     "ours": Variant(),
+    "sdpa": Variant(attention="sdpa"),
     "eager": Variant(attention="eager"),
-    "rows-padded": Variant(packing=False),
-    "all-padded": Variant(packing=False, packs_frames=False),
+    "rows-padded": Variant(packing=False, attention="eager"),
+    "all-padded": Variant(packing=False, packs_frames=False, attention="eager"),
     "whole-logits": Variant(whole_logits=True),
     "recomputed": Variant(checkpointing=True),
 }

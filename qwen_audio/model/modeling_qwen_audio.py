@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel,
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput, can_return_tuple
 
+from . import row_attention
 from .configuration_qwen_audio import QwenAudioConfig
 from .linear_cross_entropy import linear_cross_entropy
 from .modeling_encoder import QwenAudioEncoder, audio_tokens
@@ -210,11 +211,15 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             raise ValueError(
                 "input_features need input_ids: with inputs_embeds the audio is already embedded"
             )
+        packed = position_ids is not None and attention_mask is None and len(position_ids) == 1
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
         if labels is not None and past_key_values is None:
             # A loss needs no cache, and with one transformers does not look for packed rows.
             kwargs.setdefault("use_cache", False)
+            if packed and self.config.get_text_config()._attn_implementation == row_attention.NAME:
+                assert position_ids is not None
+                kwargs["row_lengths"] = row_attention.row_lengths(position_ids)
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
