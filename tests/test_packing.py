@@ -11,9 +11,10 @@ from small import random_model
 
 from qwen_audio.audio import log_mel
 from qwen_audio.data.collate import Collator, Row
+from qwen_audio.model.modeling_encoder import encoder_frames
 
 TEXT_MODELS = {
-    "qwen2": {},
+    "qwen2": {"num_key_value_heads": 1},
     "qwen_audio_text": {"seq_length": 2048},
     "llama": {},
 }
@@ -60,15 +61,15 @@ def gradients(model) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "by_rows"])
 def test_losses_and_gradients_are_those_of_the_padded_batch(made, attention):
     model, processor = made
-    model.set_attn_implementation(attention)
     padded, packed = (Collator(processor, packing=p).collate(rows(processor)) for p in (False, True))
     assert packed.inputs["input_ids"].shape == (1, sum(len(r.ids) for r in rows(processor)))
     assert "attention_mask" not in packed.inputs
     outputs = []
     for batch in (padded, packed):
+        model.set_attn_implementation("sdpa" if batch is padded else attention)
         output = model(**batch.inputs)
         output.loss.backward()
         outputs.append((output, gradients(model)))
@@ -80,7 +81,7 @@ def test_losses_and_gradients_are_those_of_the_padded_batch(made, attention):
     assert torch.equal(padded.label_rows, packed.label_rows)
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "by_rows"])
 def test_no_row_sees_another(made, attention):
     model, processor = made
     model.set_attn_implementation(attention)
@@ -132,3 +133,91 @@ def test_positions_start_again_in_every_row_and_clips_stay_in_order():
     assert starts == np.cumsum([0, *(len(r.ids) for r in chosen[:-1])]).tolist()
     assert inputs["feature_lengths"].tolist() == [m.shape[-1] for r in chosen for m in r.mels]
     assert (inputs["labels"][0, starts] == -100).all()
+
+
+# The encoder -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "by_rows"])
+def test_the_encoder_without_padding_gives_the_same_frames_and_gradients(attention):
+    model, _ = random_model()
+    tower = model.audio_tower.train()
+    tower.set_attn_implementation(attention)
+    torch.manual_seed(1)
+    lengths = torch.tensor([73, 200, 1, 160, 12])
+    mels = torch.randn(5, 80, 200)
+    kept = torch.arange(100) < encoder_frames(lengths)[:, None]
+    weights = torch.randn(5, 100, 16) * kept[..., None]
+    found = []
+    for packs in (False, True):
+        tower.packs = packs
+        frames = tower.encode(mels, lengths)
+        pooled = tower(mels, lengths)
+        (frames * weights).sum().backward()
+        found.append(
+            (frames[kept], [pooled[i, : n // 2] for i, n in enumerate(kept.sum(1))], gradients(tower))
+        )
+    (frames, pooled, exact), (packed, pooled_too, ours) = found
+    torch.testing.assert_close(packed, frames, rtol=0, atol=1e-5)
+    for a, b in zip(pooled, pooled_too, strict=True):
+        torch.testing.assert_close(b, a, rtol=0, atol=1e-5)
+    assert exact.keys() == ours.keys() and len(exact) > 10
+    for name in exact:
+        torch.testing.assert_close(ours[name], exact[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_by_rows_is_sdpa_where_nothing_is_packed():
+    """Padded rows in evaluation, and generation, which pads on the left."""
+    model, processor = random_model()
+    batch = Collator(processor).collate(rows(processor)).inputs
+    prompt = processor.pad_rows(
+        [(r.ids, r.labels) for r in rows(processor)], [m for r in rows(processor) for m in r.mels], "left"
+    )
+    del prompt["labels"]
+    found = []
+    for attention in ("sdpa", "by_rows"):
+        model.set_attn_implementation(attention)
+        with torch.no_grad():
+            losses = model(**batch).token_losses
+        found.append((losses, model.generate(**prompt, max_new_tokens=4, do_sample=False)))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=1e-5)
+    assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "by_rows"])
+def test_checkpointed_layers_take_packed_frames(attention):
+    model, processor = random_model()
+    batch = Collator(processor, packing=True).collate(rows(processor))
+    model.train()
+    model.set_attn_implementation(attention)
+    model(**batch.inputs).loss.backward()
+    plain = gradients(model)
+    model.activation_checkpointing_enable()
+    model(**batch.inputs).loss.backward()
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_by_rows_computes_no_pairs_of_positions_of_two_rows():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    widths = set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "softmax" in str(function):
+                widths.add(args[0].shape[-1])
+            return function(*args, **(kwargs or {}))
+
+    model, processor = random_model()
+    model.set_attn_implementation("by_rows")
+    chosen = rows(processor)
+    model.audio_tower.eval()
+    with Watch(), torch.no_grad():
+        model.language_model(
+            input_ids=torch.tensor([[i for row in chosen for i in row.ids]]),
+            position_ids=torch.tensor([[i for row in chosen for i in range(len(row.ids))]]),
+            row_lengths=tuple(len(row.ids) for row in chosen),
+            use_cache=False,
+        )
+    assert widths == {len(row.ids) for row in chosen}

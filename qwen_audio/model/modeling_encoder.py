@@ -75,8 +75,8 @@ class QwenAudioAttention(nn.Module):
         self.v_proj = nn.Linear(config.d_model, config.d_model)
         self.out_proj = nn.Linear(config.d_model, config.d_model)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """`x` (N, S, D); `mask` (N, 1, 1, S), true where a frame may be attended to, or None."""
+    def forward(self, x: Tensor, mask: Tensor | tuple[int, ...] | None) -> Tensor:
+        """`x` (N, S, D); `mask` as for a layer."""
         q, k, v = (
             proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
@@ -84,7 +84,12 @@ class QwenAudioAttention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        out, _ = attend(self, q, k, v, mask, scaling=q.shape[-1] ** -0.5)
+        scaling = q.shape[-1] ** -0.5
+        if isinstance(mask, tuple):
+            clips = zip(*(t.split(mask, dim=2) for t in (q, k, v)), strict=True)
+            out = torch.cat([attend(self, *clip, None, scaling=scaling)[0] for clip in clips], dim=1)
+        else:
+            out, _ = attend(self, q, k, v, mask, scaling=scaling)
         return self.out_proj(out.flatten(2))
 
 
@@ -99,13 +104,25 @@ class QwenAudioEncoderLayer(GradientCheckpointingLayer):
         self.fc1 = nn.Linear(config.d_model, config.encoder_ffn_dim)
         self.fc2 = nn.Linear(config.encoder_ffn_dim, config.d_model)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | tuple[int, ...] | None) -> Tensor:
+        """One layer.
+
+        Args:
+            x: `(N, S, D)`.
+            mask: `(N, 1, 1, S)`, true where a frame may be attended to; or, with N = 1, the lengths of the clips that
+                lie one after the other in `x`; or None, where every frame sees all.
+        """
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
 class QwenAudioEncoder(PreTrainedModel):
-    """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers."""
+    """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers.
+
+    Attributes:
+        packs: whether, in training, the layers see the frames of all clips one after the other and no padding. Set it
+            to False where layers are compiled: every mix of lengths would be another graph.
+    """
 
     config: QwenAudioEncoderConfig
     base_model_prefix = "model"
@@ -125,6 +142,7 @@ class QwenAudioEncoder(PreTrainedModel):
         self.layers = nn.ModuleList([QwenAudioEncoderLayer(config) for _ in range(config.encoder_layers)])
         self.layer_norm = nn.LayerNorm(config.d_model)
         self.gradient_checkpointing = False
+        self.packs = True
         self.post_init()
 
     @torch.no_grad()
@@ -160,16 +178,25 @@ class QwenAudioEncoder(PreTrainedModel):
         x = x + self.positional_embedding[:steps].to(x.dtype)
         # A clip too short for one frame still attends to frame 0, so that no row is all masked (NaN).
         lengths = encoder_frames(feature_lengths).clamp(min=1)
-        mask = (torch.arange(steps, device=x.device) < lengths[:, None])[:, None, None, :]
+        valid = torch.arange(steps, device=x.device) < lengths[:, None]
+        if self.training and self.packs and not torch.compiler.is_compiling():
+            return self._packed(x, valid, tuple(lengths.tolist()))
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, valid[:, None, None, :])
         return x
+
+    def _packed(self, x: Tensor, valid: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """The layers over the valid frames alone; `(N, S, D)` with zeros past a clip's end."""
+        frames = x[valid][None]
+        for layer in self.layers:
+            frames = layer(frames, lengths)
+        return torch.zeros_like(x, dtype=frames.dtype).masked_scatter(valid[..., None], frames)
 
     def forward(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
         """Pooled encoder states `(N, P, D)`: means of pairs of frames, then the final layer norm.
 
         The published model pools *before* the final layer norm. Clips of very different lengths are encoded in groups
-        of similar ones, except in training, where batches are made of similar lengths anyway.
+        of similar ones, except in training, where the layers see no padding (`packs`).
         """
         groups = None if self.training or torch.compiler.is_compiling() else length_groups(feature_lengths)
         if groups is None:
@@ -187,10 +214,13 @@ class QwenAudioEncoder(PreTrainedModel):
         return out
 
     def _pooled(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
-        x = self.encode(input_features, feature_lengths)
-        if x.shape[1] < 2:
-            return x[:, :0]  # nothing to pool; the gradient of a norm of nothing would be NaN
-        pooled = F.avg_pool1d(x.transpose(1, 2), kernel_size=2, stride=2).transpose(1, 2)
+        return self.pool(self.encode(input_features, feature_lengths))
+
+    def pool(self, frames: Tensor) -> Tensor:
+        """Audio tokens `(N, S // 2, D)` of the frames `(N, S, D)` of `encode`."""
+        if frames.shape[1] < 2:
+            return frames[:, :0]  # nothing to pool; the gradient of a norm of nothing would be NaN
+        pooled = F.avg_pool1d(frames.transpose(1, 2), kernel_size=2, stride=2).transpose(1, 2)
         return self.layer_norm(pooled)
 
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel,
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput, can_return_tuple
 
+from . import row_attention
 from .configuration_qwen_audio import QwenAudioConfig
 from .linear_cross_entropy import linear_cross_entropy
 from .modeling_encoder import QwenAudioEncoder, audio_tokens
@@ -31,6 +32,7 @@ class QwenAudioCausalLMOutput(ModelOutput):
         token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
         past_key_values: the key-value cache.
         hidden_states, attentions: of the language model, where asked for.
+        audio_frames: in training, the encoder's frames before pooling `(N, S, D)`, for a loss of their own.
     """
 
     loss: Tensor | None = None
@@ -39,6 +41,7 @@ class QwenAudioCausalLMOutput(ModelOutput):
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    audio_frames: Tensor | None = None
 
 
 class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -111,9 +114,15 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: the number of spans is not the number of clips, or a span is not as long as its clip.
         """
+        return self._embed(input_ids, input_features, feature_lengths)[0]
+
+    def _embed(
+        self, input_ids: Tensor, input_features: Tensor | None, feature_lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `embed` gives, and in training the encoder's frames before pooling."""
         embeds = self.get_input_embeddings()(input_ids)
         if input_features is None:
-            return embeds
+            return embeds, None
         if feature_lengths is None:
             raise ValueError("feature_lengths (mel frames of each clip) must be given with input_features")
         is_start = input_ids == self.config.audio_start_token_id
@@ -121,11 +130,15 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         is_pad = input_ids == self.config.audio_pad_token_id
         counts = audio_tokens(feature_lengths)
         self._check_spans(is_start, is_end, is_pad, counts)
-        audio = self.audio_projection(self.audio_tower(input_features, feature_lengths)).to(embeds.dtype)
+        tower = self.audio_tower
+        frames = tower.encode(input_features, feature_lengths) if self.training else None
+        audio = tower(input_features, feature_lengths) if frames is None else tower.pool(frames)
+        audio = self.audio_projection(audio).to(embeds.dtype)
         valid = torch.arange(audio.shape[1], device=audio.device) < counts[:, None]
         embeds = embeds.masked_scatter(is_pad[..., None], audio[valid])
         embeds = torch.where(is_start[..., None], self.audio_start_embedding.to(embeds.dtype), embeds)
-        return torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
+        embeds = torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
+        return embeds, frames
 
     def _check_no_spans(self, input_ids: Tensor) -> None:
         """A prompt with spans needs clips. A start that is followed by no padding is a token that a model wrote."""
@@ -183,6 +196,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 ones before (packed rows, see `qwen_audio.data.collate`).
             logits_to_keep: with no labels, how many last positions get logits (0: all).
         """
+        frames = None
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
@@ -192,16 +206,20 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 and (past_key_values is None or int(past_key_values.get_seq_length()) == 0)
             ):
                 self._check_no_spans(input_ids)
-            inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
+            inputs_embeds, frames = self._embed(input_ids, input_features, feature_lengths)
         elif input_features is not None:
             raise ValueError(
                 "input_features need input_ids: with inputs_embeds the audio is already embedded"
             )
+        packed = position_ids is not None and attention_mask is None and len(position_ids) == 1
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
         if labels is not None and past_key_values is None:
             # A loss needs no cache, and with one transformers does not look for packed rows.
             kwargs.setdefault("use_cache", False)
+            if packed and self.config.get_text_config()._attn_implementation == row_attention.NAME:
+                assert position_ids is not None
+                kwargs["row_lengths"] = row_attention.row_lengths(position_ids)
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -220,7 +238,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         token_losses = _token_losses(head, hidden[:, :-1][labelled], targets[labelled])
         # No label at all gives 0, not NaN: a batch may hold only context.
         loss = token_losses.sum() / max(token_losses.numel(), 1)
-        return QwenAudioCausalLMOutput(loss=loss, token_losses=token_losses, **rest)
+        return QwenAudioCausalLMOutput(loss=loss, token_losses=token_losses, audio_frames=frames, **rest)
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
