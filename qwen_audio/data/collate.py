@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sft.dialogue import DialogueSample
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tasks import render
 from qwen_audio.text import spoken_form
@@ -67,8 +68,12 @@ class Collator:
         self.processor = processor
         self.question_share = question_share
 
-    def encode(self, sample: Sample, rng: np.random.Generator) -> Row:
-        """One row; the form (tags or free question) is drawn from `rng`."""
+    def encode(self, sample: Sample | DialogueSample, rng: np.random.Generator) -> Row:
+        """One row; the form of an example (tags or free question) is drawn from `rng`, a dialogue has one."""
+        if isinstance(sample, DialogueSample):
+            from qwen_audio.data.sft.encode import encode_dialogue  # makes a Row of this module
+
+            return encode_dialogue(self.processor, sample)
         example = sample.example
         mels = [log_mel(w) for w in sample.waves]
         may_ask = example.question is not None or example.label is not None
