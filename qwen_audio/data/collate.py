@@ -13,6 +13,7 @@ from torch import Tensor
 from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
 from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.data.plain_text import TextSample, encode_text
+from qwen_audio.data.sft.dialogue import DialogueSample
 from qwen_audio.model.processing_qwen_audio import IGNORE_INDEX, QwenAudioProcessor, pad_mels
 from qwen_audio.tasks import render
 from qwen_audio.text import spoken_form
@@ -75,11 +76,15 @@ class Collator:
         self.question_share = question_share
         self.packing = packing
 
-    def encode(self, sample: Sample | TextSample, rng: np.random.Generator) -> Row:
-        """One row; the form (tags or free question) is drawn from `rng`."""
+    def encode(self, sample: Sample | TextSample | DialogueSample, rng: np.random.Generator) -> Row:
+        """One row; the form of an example (tags or free question) is drawn from `rng`, all else has one."""
         if isinstance(sample, TextSample):
             ids = encode_text(self.processor.tokenizer, sample.text)
             return Row(ids, ids, [], None, "text", 0.0, len(ids), False)
+        if isinstance(sample, DialogueSample):
+            from qwen_audio.data.sft.encode import encode_dialogue  # makes a Row of this module
+
+            return encode_dialogue(self.processor, sample)
         example = sample.example
         mels = [log_mel(w) for w in sample.waves]
         may_ask = example.question is not None or example.label is not None

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -49,11 +50,8 @@ def _sentence(error: ValidationError) -> str:
     return f"the field `{where}` = {fault['input']!r} is wrong: {fault['msg'][:1].lower() + fault['msg'][1:]}"
 
 
-def parse_row(line: str | bytes) -> Example:
-    """One line of a manifest as an Example; audio paths are left as they are written.
-
-    Raises ManifestError (without file and line) when the line is not JSON or not a valid example.
-    """
+def json_object(line: str | bytes) -> dict[str, Any]:
+    """One line of a JSONL file as an object; ManifestError (without file and line) if it is none."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -66,8 +64,30 @@ def parse_row(line: str | bytes) -> Example:
         raise ManifestError(
             f"not a JSON object but a {type(row).__name__}: write one object {{...}} per line"
         )
+    return row
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbers, from 1, and bytes of the lines that are not blank; ManifestError for a file that cannot be read."""
     try:
-        example = Example.model_validate(row)
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: cannot be read ({error.strerror}): give the path of a JSONL manifest"
+        ) from None
+    # Split at \n only: JSON strings may hold other line separators such as U+2028.
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def parse_row(line: str | bytes) -> Example:
+    """One line of a manifest as an Example; audio paths are left as they are written.
+
+    Raises ManifestError (without file and line) when the line is not JSON or not a valid example.
+    """
+    try:
+        example = Example.model_validate(json_object(line))
     except ValidationError as error:
         raise ManifestError(_sentence(error)) from None
     if not example.audio:
@@ -94,16 +114,7 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
     examples: list[Example] = []
     line_of: dict[str, int] = {}
     exists: dict[str, bool] = {}
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read ({error.strerror}): give the path of a JSONL manifest"
-        ) from None
-    # Split at \n only: JSON strings may hold other line separators such as U+2028.
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path):
         try:
             example = parse_row(line)
             _check_renders(example)
@@ -172,7 +183,7 @@ def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) ->
         seen.add(example.id)
         row = example.model_dump(mode="json", exclude_none=True, exclude={"words", "spans", "meta"})
         for ref in row["audio"]:
-            ref["path"] = _relative(ref["path"], folder)
+            ref["path"] = relative_path(ref["path"], folder)
         if example.words is not None:
             row["words"] = [[w.word, w.start, w.end] for w in example.words]
         if example.spans is not None:
@@ -189,7 +200,7 @@ def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) ->
     os.replace(partial, path)
 
 
-def _relative(path: str, folder: str) -> str:
+def relative_path(path: str, folder: str) -> str:
     """`path` relative to `folder` when it lies inside it, else absolute."""
     full = os.path.abspath(path)
     return os.path.relpath(full, folder) if Path(full).is_relative_to(folder) else full

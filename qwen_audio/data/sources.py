@@ -12,6 +12,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.data.manifest import Example, Sample, read_manifest
+from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample, read_dialogues
 from qwen_audio.timestamps import Word
 
 
@@ -19,6 +20,19 @@ class Source(Protocol):
     """Anything that makes one example from a generator of random numbers."""
 
     def sample(self, rng: np.random.Generator) -> Any: ...
+
+
+class DialogueSource:
+    """Dialogues of a manifest, each as often as any other."""
+
+    def __init__(self, dialogues: Sequence[Dialogue]) -> None:
+        self.dialogues = list(dialogues)
+
+    def sample(self, rng: np.random.Generator) -> DialogueSample:
+        """A dialogue with its audio read."""
+        dialogue = self.dialogues[rng.integers(len(self.dialogues))]
+        waves = [load_audio(ref.path, start=ref.start, duration=ref.duration) for ref in dialogue.audio]
+        return DialogueSample(dialogue, waves)
 
 
 class ManifestSource:
@@ -144,11 +158,12 @@ class SourceConfig:
 
     Attributes:
         kind: "speech", "long_speech", "spoken", "sounds", "scenes", "notes", "music", "world" (synthetic; the
-            last one is all of them), "manifest", "joined" (single words of a manifest) or "text" (without audio).
+            last one is all of them), "manifest", "joined" (single words of a manifest), "text" (without audio); dialogues:
+            "chat_world" (made on the fly), "dialogues" (of a manifest).
         weight: how often it is drawn, relative to the others.
-        path: the manifest, for "manifest" and "joined"; for "text" a file with a text a line, or null for synthetic
-            sentences.
-        only: for "manifest" and "joined", keep rows of this source only.
+        path: the manifest, for "manifest", "joined" and "dialogues"; for "text" a file with a text a line, or null for
+            synthetic sentences.
+        only: for "manifest", "joined" and "dialogues", keep rows of this source only.
         weights: for "manifest", factors by "source/task", "source" or "task".
         options: keyword arguments of the synthetic generator.
         augment_share: how often its examples are distorted; null: as often as the run says.
@@ -162,22 +177,27 @@ class SourceConfig:
     options: dict[str, Any] = field(default_factory=dict)
     augment_share: float | None = None
 
-    def build(self) -> Source:
+    def build(self) -> Source | DialogueSource:
         """The source itself.
 
         Raises:
             ValueError: an unknown kind, a missing path, or options the generator does not take.
         """
-        if self.kind in ("manifest", "joined"):
+        if self.kind in ("manifest", "joined", "dialogues"):
             if not self.path:
                 raise ValueError(f"a source of kind {self.kind!r} needs `path`, the manifest to read")
+            if self.kind == "dialogues":
+                found = [d for d in read_dialogues(self.path) if self.only in (None, d.source)]
+                if not found:
+                    raise ValueError(f"{self.path}: no dialogues of source {self.only!r}")
+                return DialogueSource(found)
             rows = [e for e in read_manifest(self.path) if self.only in (None, e.source)]
             if not rows:
                 raise ValueError(f"{self.path}: no rows of source {self.only!r}")
             return ManifestSource(rows, self.weights) if self.kind == "manifest" else JoinedWords(rows)
         if self.kind not in _GENERATORS:
             raise ValueError(
-                f"unknown kind of source {self.kind!r}; use one of manifest, joined, {', '.join(_GENERATORS)}"
+                f"unknown kind of source {self.kind!r}; use one of manifest, joined, dialogues, {', '.join(_GENERATORS)}"
             )
         if self.kind == "long_speech":
             # One task for a whole, and only utterances whose words have times.
@@ -202,5 +222,6 @@ _GENERATORS = {
     "music": ("qwen_audio.data.synthetic.music", "MusicGenerator"),
     "spoken": ("qwen_audio.data.synthetic.spoken", "SpokenGenerator"),
     "text": ("qwen_audio.data.plain_text", "TextSource"),
+    "chat_world": ("qwen_audio.data.sft.make", "ChatWorld"),
     "world": ("qwen_audio.data.synthetic.world", "WorldGenerator"),
 }

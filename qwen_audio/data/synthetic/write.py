@@ -203,6 +203,8 @@ def write_dataset(
     """
     if count < 1:
         raise ValueError(f"the count is {count}: give 1 or more")
+    if kind in ("chat_world", "dialogues"):
+        raise ValueError(f"kind {kind!r} makes dialogues: write them with qwen-audio sft build")
     if kind in ("manifest", "joined"):
         raise ValueError(f"kind {kind!r} is not synthetic: use a generator such as speech, notes or music")
     _check_seed(seed)

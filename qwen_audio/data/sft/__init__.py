@@ -1,0 +1,1 @@
+"""Dialogues for supervised fine-tuning: their files, their encoding, and the makers of them."""
