@@ -142,10 +142,7 @@ class Trainer:
             self._validate(log)
         if self.step % config.save_every:
             self._save()
-        self.writer.wait()
-        world.total([1.0])  # all have finished
         self.folder = self.writer.commit() or self.folder
-        world.total([1.0])  # the first has renamed it
         log.close()
         if self.folder is None:
             raise ConfigError("key 'max_minutes' is too small for a single step: raise it")
@@ -176,6 +173,7 @@ class Trainer:
         bad = not all(map(math.isfinite, (text_sum, ctc_sum, norm)))
         self.bad = self.bad + 1 if bad else 0
         if self.bad > config.bad_steps:
+            self.folder = self.writer.commit() or self.folder
             value = text_sum / max(tokens, 1) + weight * ctc_sum / max(targets, 1)
             raise FloatingPointError(
                 f"at step {self.step} the loss is {value:g} and "
@@ -219,16 +217,12 @@ class Trainer:
         }
         positions = {s: p for part in self.world.gather(self.positions) for s, p in part.items()}
         meta = {
-            "step": self.step,
             "bad_steps": self.bad,
             "elapsed": self.elapsed,
             "adapters": any(map(is_adapter, beside)),
             "data": [[positions[s].chunk, positions[s].batch] for s in sorted(positions)],
             "config": asdict(self.config),
         }
-        self.writer.wait()
-        self.world.total([1.0])
-        self.folder = self.writer.commit() or self.folder
         self.writer.save(self.step, weights, beside, frozen, meta, self._write_rest)
 
     def _write_rest(self, folder: Path) -> None:

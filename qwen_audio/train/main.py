@@ -105,6 +105,7 @@ def _set_up(module: TrainingModule, config: TrainConfig, world: parallel.World, 
         model.gradient_checkpointing_enable({"use_reentrant": False})
     layers: list[nn.Module] = layers_of(model)
     if config.compile:
+        model.audio_tower.packs = False  # every mix of lengths would be another graph
         for layer in layers:
             layer.compile(dynamic=True)
     if world.sharded:

@@ -64,15 +64,6 @@ class TrainingModule(nn.Module):
         self.ctc = ctc
         # In a split model every process must ask for every layer, also one whose batch has no recording.
         self.always_listen = False
-        self._frames: Tensor | None = None
-        self._listening = False
-        if text and ctc:
-            # The frames before pooling exist only inside the encoder: keep those of the last layer.
-            model.audio_tower.layers[-1].register_forward_hook(self._keep)
-
-    def _keep(self, module: nn.Module, args: object, output: Tensor) -> None:
-        if self._listening:  # not when a checkpointed layer is computed once more
-            self._frames = output
 
     def forward(self, batch: Batch) -> StepLoss:
         """The loss sums of a batch on this module's device."""
@@ -81,41 +72,31 @@ class TrainingModule(nn.Module):
         heard = "input_features" in batch.inputs
         if not heard and self.always_listen:
             text = text + 0.0 * self._silence()
+        frames = None
         if self.text:
-            losses = self._listen(lambda: self.model(**batch.inputs)).token_losses
+            output = self.model(**batch.inputs)
+            frames, losses = output.audio_frames, output.token_losses
             text = text + losses.sum()
             by_task = _by_task(losses.detach(), batch)
         elif heard:
-            self._frames = self._encode(batch.inputs["input_features"], batch.inputs["feature_lengths"])
-        frames, self._frames = self._frames, None
+            tower = self.model.audio_tower
+            frames = tower.encode(batch.inputs["input_features"], batch.inputs["feature_lengths"])
         if self.ctc and frames is not None:
             ctc = ctc_sum(self._head, frames, batch)
         return StepLoss(text, ctc, by_task)
 
-    def _encode(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        return self.model.audio_tower.encode(mel, lengths)
-
-    def _listen(self, compute: Callable[[], Any]) -> Any:
-        """A result of the model, with the frames that its encoder made on the way kept."""
-        self._listening = True
-        try:
-            return compute()
-        finally:
-            self._listening = False
-
     def _silence(self) -> Tensor:
         """Something of every parameter that hears, from a silent clip; the layers run once, as with a batch."""
         device = self.ctc_head.weight.device
-        mel = torch.zeros(1, self.model.audio_tower.config.num_mel_bins, 8, device=device)
-        lengths = torch.tensor([8], device=device)
+        tower = self.model.audio_tower
+        frames = tower.encode(
+            torch.zeros(1, tower.config.num_mel_bins, 8, device=device), torch.tensor([8], device=device)
+        )
+        parts = [self._head(frames)] if self.ctc else []
         if self.text:
-            tower, projection = self.model.audio_tower, self.model.audio_projection
-            total = self._listen(lambda: projection(tower(mel, lengths))).float().sum()
-            total = total + self.model.audio_start_embedding.sum() + self.model.audio_end_embedding.sum()
-        else:
-            self._frames, total = self._encode(mel, lengths), torch.zeros((), device=device)
-        frames, self._frames = self._frames, None
-        return total if frames is None else total + self._head(frames).float().sum()
+            parts += [self.model.audio_projection(tower.pool(frames))]
+            parts += [self.model.audio_start_embedding, self.model.audio_end_embedding]
+        return torch.stack([part.float().sum() for part in parts]).sum()
 
     def _head(self, frames: Tensor) -> Tensor:
         return self.ctc_head(self.model.audio_tower.layer_norm(frames))
