@@ -6,7 +6,7 @@ not decide it or the difference is too small to hear.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -152,8 +152,8 @@ def same_speaker(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 # Task: (what is compared, how a label is said).
-_SHARED = {
-    "sound_event": ("sound", event_noun), "acoustic_scene": ("kind of place", place_noun), 
+_SHARED: dict[str, tuple[str, Callable[[str], str]]] = {
+    "sound_event": ("sound", event_noun), "acoustic_scene": ("kind of place", place_noun),
     "music_genre": ("genre", genre_noun),
     "instrument": ("instrument", instrument_noun), "emotion": ("emotion of the speaker", str),
     "vocal_sound": ("vocal sound", event_noun),

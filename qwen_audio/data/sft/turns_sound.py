@@ -225,8 +225,8 @@ def umbrella(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 def inside(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     """Whether a place is inside or outside."""
-    label = heard.example.label
-    if heard.task != "acoustic_scene" or label not in PLACES or PLACES[label][1] is None:
+    noun, side = PLACES.get(heard.example.label or "", ("", None))
+    if heard.task != "acoustic_scene" or side is None:
         return None
     request = one(
         rng,
@@ -234,7 +234,6 @@ def inside(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
         "|is the place of {it} inside or outside? Give the reason.",
         it=it,
     )
-    noun, side = PLACES[label]
     return QA(
         "reasoning",
         request,
