@@ -197,7 +197,8 @@ class SourceConfig:
             return ManifestSource(rows, self.weights) if self.kind == "manifest" else JoinedWords(rows)
         if self.kind not in _GENERATORS:
             raise ValueError(
-                f"unknown kind of source {self.kind!r}; use one of manifest, joined, dialogues, {', '.join(_GENERATORS)}"
+                f"unknown kind of source {self.kind!r}; use one of manifest, joined, dialogues, "
+                f"{', '.join(_GENERATORS)}"
             )
         if self.kind == "long_speech":
             # One task for a whole, and only utterances whose words have times.

@@ -23,6 +23,8 @@ from qwen_audio.data.sft.make import TEXT_SHARE, ChatWorld
 
 MANIFEST = "dialogues.jsonl"
 _BLOCK = 8  # dialogues that a worker makes at once
+# Manifests, tasks, held_out, text_share: what a worker makes its generator from.
+_Settings = tuple[tuple[str, ...], tuple[str, ...] | None, bool, float]
 _IN_FOLDER = 1000  # dialogues whose recordings share a folder
 
 
@@ -58,22 +60,16 @@ def build(
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and not an empty folder: name another one")
-    settings = _Settings(
-        (
-            tuple(map(os.path.abspath, manifests)),
-            None if tasks is None else tuple(tasks),
-            held_out,
-            text_share,
-        )
+    settings: _Settings = (
+        tuple(map(os.path.abspath, manifests)),
+        None if tasks is None else tuple(tasks),
+        held_out,
+        text_share,
     )
     _world(settings)  # a mistake in the settings is said before any process starts
     folder.mkdir(parents=True, exist_ok=True)
     write_dialogues(folder / MANIFEST, _all(settings, folder, count, seed, workers))
     return folder / MANIFEST
-
-
-class _Settings(tuple[tuple[str, ...], tuple[str, ...] | None, bool, float]):
-    """Manifests, tasks, held_out, text_share: what a worker makes its generator from."""
 
 
 @lru_cache(maxsize=2)

@@ -31,7 +31,8 @@ def encode_dialogue(processor: QwenAudioProcessor, sample: DialogueSample) -> Ro
     dialogue = sample.dialogue
     if len(sample.waves) != len(dialogue.audio):
         raise ValueError(
-            f"the dialogue {dialogue.id!r} has {len(dialogue.audio)} recordings and {len(sample.waves)} waves: "
+            f"the dialogue {dialogue.id!r} has {len(dialogue.audio)} recordings and {len(sample.waves)} "
+            f"waves: "
             "give one wave for each recording"
         )
     mels = [log_mel(wave) for wave in sample.waves]

@@ -181,7 +181,8 @@ class DialogueMaker:
                 made.append(qa)
         if len(made) > 1 and rng.random() < 0.1:
             made.append(QA("thanks", pick(rng, ("Thank you!", "Thanks, that helps.", "Great, thanks.")),
-                           pick(rng, ("You are welcome.", "Gladly. Just ask if there is more.", "You are welcome!"))))  # fmt: skip
+                           pick(rng, ("You are welcome.", "Gladly. Just ask if there is "
+                                                          "more.", "You are welcome!"))))  # fmt: skip
         return made if len(made) > 1 else []
 
     def _several(self, rng: np.random.Generator) -> DialogueSample | None:
@@ -203,7 +204,7 @@ class DialogueMaker:
         wanted = int(rng.integers(1, 4))
         found: list[QA] = []
         turns: list[Turn] = []
-        if named[0][1].task == "speaker_verification":
+        if heard[0].task == "speaker_verification":
             order: list[Any] = [turns_several.same_speaker]
         else:
             order = [turns_several.TURNS[k] for k in rng.permutation(len(turns_several.TURNS))]

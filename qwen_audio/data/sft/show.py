@@ -15,7 +15,8 @@ from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer
 def show(path: str | os.PathLike[str], identity: str, tokenizer: QwenAudioTokenizer | None = None) -> str:
     """The dialogue `identity` of a manifest as text: turns, then tokens as `describe` gives them.
 
-    tokenizer: None is the byte tokenizer. Raises ManifestError for a bad manifest, ValueError for an id that is not in it.
+    tokenizer: None is the byte tokenizer. Raises ManifestError for a bad manifest, ValueError for an id
+    that is not in it.
     """
     found = [dialogue for dialogue in read_dialogues(path) if dialogue.id == identity]
     if not found:
@@ -46,7 +47,8 @@ def describe(dialogue: Dialogue, seconds: Sequence[float], tokenizer: QwenAudioT
     ids, is_label = tokenizer.encode_segments(segments)
     audio = {tokenizer.audio_start_id, tokenizer.audio_pad_id, tokenizer.audio_end_id}
     lines.append(
-        f"tokens:    {len(ids)}, of which {sum(is_label)} labels and {sum(i in audio for i in ids)} of recordings"
+        f"tokens:    {len(ids)}, of which {sum(is_label)} labels and {sum(i in audio for i in ids)} of "
+        f"recordings"
     )
     first = 0
     for last in range(1, len(ids) + 1):
@@ -54,7 +56,8 @@ def describe(dialogue: Dialogue, seconds: Sequence[float], tokenizer: QwenAudioT
             continue
         run = ids[first:last]
         lines.append(
-            f"{'LABEL' if is_label[first] else '     '} {json.dumps(_shown(run, tokenizer), ensure_ascii=False)}"
+            f"{'LABEL' if is_label[first] else '     '} "
+            f"{json.dumps(_shown(run, tokenizer), ensure_ascii=False)}"
         )
         lines.append(f"      {_ids(run, tokenizer.audio_pad_id)}")
         first = last

@@ -29,10 +29,12 @@ MOST_WORDS = 16  # timed words in one answer
 _MOST_SPANS = 12
 # Scenario and action of a command -> what the speaker wants; other commands are named by their labels.
 _WISHES = {
-    "alarm set": "set an alarm", "alarm remove": "remove an alarm", "calendar set": "add something to the calendar",
+    "alarm set": "set an alarm", "alarm remove": "remove an alarm", "calendar set": "add something to the "
+                                                                                    "calendar",
     "calendar query": "know what the calendar says", "calendar remove": "remove something from the calendar",
     "weather query": "hear about the weather", "music play": "hear music", "music stop": "stop the music",
-    "light on": "have the light on", "light off": "have the light off", "light color": "change the color of the light",
+    "light on": "have the light on", "light off": "have the light off", "light color": "change the color "
+                                                                                       "of the light",
     "heating set": "set the heating", "message send": "send a message", "phone call": "make a phone call",
     "taxi book": "book a taxi", "train book": "book a train", "list add": "add something to a list",
     "list remove": "take something off a list", "food order": "order food", "news query": "hear the news",
@@ -254,7 +256,8 @@ def speech_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
         )
         answer = one(
             rng,
-            "nobody speaks in {it}, so there is nothing to write down.|I hear no speech in {it}.|no words are spoken there.",
+            "nobody speaks in {it}, so there is nothing to write down.|I hear no speech in {it}."
+            "|no words are spoken there.",
             it=it,
         )
         return QA("no_speech", request, answer)
@@ -281,7 +284,8 @@ def choice_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     label, names = shown[0], listed([shown[k] for k in rng.permutation(len(shown))], "or")
     request = one(
         rng,
-        "which of these fits {it}: {names}?|what fits {it} best: {names}?|what would you say of {it}: {names}?",
+        "which of these fits {it}: {names}?|what fits {it} best: {names}?"
+        "|what would you say of {it}: {names}?",
         it=it,
         names=names,
     )

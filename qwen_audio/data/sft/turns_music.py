@@ -31,7 +31,8 @@ def tempo(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
         return None
     request = one(
         rng,
-        "how fast is the music in {it}?|what tempo does {it} have?|would you call the tempo of {it} slow or fast?",
+        "how fast is the music in {it}?|what tempo does {it} have?"
+        "|would you call the tempo of {it} slow or fast?",
         it=it,
     )
     word = "at a moderate tempo" if name == "moderate" else name
@@ -168,7 +169,8 @@ def purpose(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
             return QA(
                 "reasoning",
                 request,
-                f"Hardly: it is {genre_noun(genre)}{' at a slow tempo' if name == 'slow' else ''}, more for listening.",
+                f"Hardly: it is {genre_noun(genre)}{' at a slow tempo' if name == 'slow' else ''}, more "
+                f"for listening.",
             )
         return None
     request = one(

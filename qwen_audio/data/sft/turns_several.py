@@ -6,7 +6,7 @@ not decide it or the difference is too small to hear.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def each(rng: np.random.Generator, named: Named) -> QA | None:
     said = [(name, summary(heard)) for name, heard in named]
     if any(text is None for _, text in said):
         return None
-    request = one(rng, "what is in each of {them}?|tell me what I hear in {them}.|describe {them}, one after the other.",
+    request = one(rng, "what is in each of {them}?|tell me what I hear in {them}."
+                       "|describe {them}, one after the other.",
                   them=listed([name for name, _ in named]))  # fmt: skip
     return QA("each", request, ". ".join(f"{name}: {text}" for name, text in said) + ".")
 
@@ -78,7 +79,8 @@ def longer(rng: np.random.Generator, named: Named) -> QA | None:
     )
     lengths = listed([f"{name} {'lasts ' if k == 0 else ''}about {heard.seconds:.1f} seconds"
                       for k, (name, heard) in enumerate(named)])  # fmt: skip
-    return QA("longer", request, one(rng, "{best} is {most}.|{best}: {lengths}.|{best} lasts longer than {than}.",
+    return QA("longer", request, one(rng, "{best} is {most}.|{best}: {lengths}."
+                                          "|{best} lasts longer than {than}.",
                                      best=order[0][1], most=most, than=than, lengths=lengths))  # fmt: skip
 
 
@@ -107,7 +109,8 @@ def higher(rng: np.random.Generator, named: Named) -> QA | None:
     if order[0][0] < order[1][0] + HIGHER:
         return None
     most = "higher" if len(named) == 2 else "highest"
-    request = one(rng, "which note is {most}, the one of {shown}?|compare the notes of {shown}: which is {most}?", most=most,
+    request = one(rng, "which note is {most}, the one of {shown}?"
+                       "|compare the notes of {shown}: which is {most}?", most=most,
                   shown=_shown(rng, named, "or" if len(named) < 3 else "and"))  # fmt: skip
     names = listed([f"{name} has {note_name(pitch)}" for (name, _), pitch in zip(named, known, strict=True)])
     answer = f"The note of {order[0][1]} is {most}: {names}."
@@ -149,9 +152,11 @@ def same_speaker(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 # Task: (what is compared, how a label is said).
-_SHARED = {
-    "sound_event": ("sound", event_noun), "acoustic_scene": ("kind of place", place_noun), "music_genre": ("genre", genre_noun),
-    "instrument": ("instrument", instrument_noun), "emotion": ("emotion of the speaker", str), "vocal_sound": ("vocal sound", event_noun),
+_SHARED: dict[str, tuple[str, Callable[[str], str]]] = {
+    "sound_event": ("sound", event_noun), "acoustic_scene": ("kind of place", place_noun),
+    "music_genre": ("genre", genre_noun),
+    "instrument": ("instrument", instrument_noun), "emotion": ("emotion of the speaker", str),
+    "vocal_sound": ("vocal sound", event_noun),
     "language_id": ("language", str), "dialect_id": ("accent", str), "music_emotion": ("mood", str),
     "speaker_gender": ("sex of the speaker", str), "music_recognition": ("tune", '"{}"'.format),
 }  # fmt: skip
@@ -171,7 +176,8 @@ def same_label(rng: np.random.Generator, named: Named) -> QA | None:
     what, say = _SHARED[task]
     if labels[0] != labels[1] and task == "sound_event" and alike(str(labels[0]), str(labels[1])):
         return None
-    request = one(rng, "do {them} have the same {what}?|is the {what} in {them} the same?|compare {them}: is the {what} the same?",
+    request = one(rng, "do {them} have the same {what}?|is the {what} in {them} the same?"
+                       "|compare {them}: is the {what} the same?",
                   them=listed([name for name, _ in named]), what=what)  # fmt: skip
     if labels[0] == labels[1]:
         return QA("same", request, f"Yes: {say(str(labels[0]))} in both.")
@@ -219,7 +225,8 @@ def which_has(rng: np.random.Generator, named: Named) -> QA | None:
         return None
     domain = pick(rng, [name for name in domains if name != "other sounds"])
     answer = named[domains.index(domain)][0]
-    request = one(rng, "which of {them} has {d} in it?|where do I hear {d}: {shown}?", them=listed([name for name, _ in named]),
+    request = one(rng, "which of {them} has {d} in it?|where do I hear {d}: "
+                       "{shown}?", them=listed([name for name, _ in named]),
                   d=domain, shown=_shown(rng, named))  # fmt: skip
     return QA("which", request, one(rng, "{x}.|it is {x}.|{x} has {d} in it.", x=answer, d=domain))
 
@@ -255,7 +262,8 @@ def joined(rng: np.random.Generator, named: Named) -> QA | None:
     if any(summary(heard) is None for _, heard in named):
         return None
     total = sum(heard.seconds for _, heard in named)
-    request = one(rng, "what would I hear if {them} were joined, and for how long?|if I put {them} in a row, what comes out?",
+    request = one(rng, "what would I hear if {them} were joined, and for how long?"
+                       "|if I put {them} in a row, what comes out?",
                   them=listed([name for name, _ in named]))  # fmt: skip
     parts = [str(summary(heard)) for _, heard in named]
     return QA(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from qwen_audio.data.sft.heard import QA, Heard, at, from_to, listed, number, one, pick, sentence
@@ -18,6 +20,7 @@ from qwen_audio.data.sft.turns_main import timeline
 from qwen_audio.data.synthetic.sound_stories import alike
 from qwen_audio.data.synthetic.sound_takes import EVENTS
 
+_ENDINGS = ("And there it ends.", "Then the recording stops.", "What comes next, we are left to guess.")
 _APART = 0.5  # s: what begins so much earlier is heard to come first
 _MARGIN = 1.5  # the longest sound lasts so many times as long as the next
 _MOST_SPANS = 5  # times of one class in one answer
@@ -48,7 +51,8 @@ def present(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
         return None
     yes = rng.random() < 0.5
     label = pick(rng, list(heard.events)) if yes else absent
-    request = one(rng, "do you hear {noun} in {it}?|does {it} have {noun} in it?|tell me if I can hear {noun} in {it}.",
+    request = one(rng, "do you hear {noun} in {it}?|does {it} have {noun} in it?"
+                       "|tell me if I can hear {noun} in {it}.",
                   noun=event_noun(label), it=it)  # fmt: skip
     if yes:
         return QA(
@@ -69,14 +73,19 @@ def when(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     labels = [label for label, spans in heard.events.items() if len(spans) <= _MOST_SPANS]
     if not labels:
         return None
-    ask = "when do I hear {noun} in {it}?|at what time does {it} have {noun} in it?|find {noun} in {it} and give the times."
+    ask = (
+        "when do I hear {noun} in {it}?|at what time does {it} have {noun} in it?"
+        "|find {noun} in {it} and give the times."
+    )
     absent = _absent(rng, heard)
     if absent is not None and rng.random() < 0.2:
-        answer = one(rng, "there is no such sound in {it}.|I do not hear {noun} in {it}.|{it} does not have {noun} in it.",
+        answer = one(rng, "there is no such sound in {it}.|I do not hear {noun} in {it}."
+                          "|{it} does not have {noun} in it.",
                      noun=event_noun(absent), it=it)  # fmt: skip
         return QA("refusal", one(rng, ask, noun=event_noun(absent), it=it), answer)
     label = pick(rng, labels)
-    answer = one(rng, "{times}.|I hear it {times}.|{noun} is heard {times} seconds.", times=_times(heard, label),
+    answer = one(rng, "{times}.|I hear it {times}.|{noun} is heard {times} "
+                      "seconds.", times=_times(heard, label),
                  noun=event_noun(label))  # fmt: skip
     if label in ("footsteps",):  # "someone walking is heard" is no English
         answer = sentence(f"{_times(heard, label)}.")
@@ -86,7 +95,7 @@ def when(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 def order(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     """Which of two sounds begins first, or the order of all."""
     starts = [(spans[0].start, label) for label, spans in heard.events.items()]
-    if len(starts) < 2 or any(b[0] - a[0] < _APART for a, b in zip(starts, starts[1:], strict=False)):
+    if len(starts) < 2 or any(b[0] - a[0] < _APART for a, b in pairwise(starts)):
         return None
     names = [event_noun(label) for _, label in starts]
     if rng.random() < 0.5:
@@ -216,15 +225,15 @@ def umbrella(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 def inside(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     """Whether a place is inside or outside."""
-    label = heard.example.label
-    if heard.task != "acoustic_scene" or label not in PLACES or PLACES[label][1] is None:
+    noun, side = PLACES.get(heard.example.label or "", ("", None))
+    if heard.task != "acoustic_scene" or side is None:
         return None
     request = one(
         rng,
-        "was {it} made indoors or outdoors, and why?|is the place of {it} inside or outside? Give the reason.",
+        "was {it} made indoors or outdoors, and why?"
+        "|is the place of {it} inside or outside? Give the reason.",
         it=it,
     )
-    noun, side = PLACES[label]
     return QA(
         "reasoning",
         request,
@@ -237,10 +246,12 @@ def story(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     if not heard.exact or len(heard.events) < 2:
         return None
     clauses = [event_going(label) for label in heard.events]
-    request = one(rng, "tell me a short story that goes with {it}.|make up a little story from the sounds of {it}.|write a few "
+    request = one(rng, "tell me a short story that goes with {it}."
+                       "|make up a little story from the sounds of {it}.|write a few "
                   "sentences of a story around {it}.", it=it)  # fmt: skip
     opening = pick(rng, ("Nobody knows yet what this day will bring.", "Imagine that you close your eyes.",
-                         "Our story takes only a few seconds.", "Once, somewhere, somebody left a microphone on."))  # fmt: skip
+                         "Our story takes only a few "
+                         "seconds.", "Once, somewhere, somebody left a microphone on."))  # fmt: skip
     # Sounds that begin together are not told as one after the other.
     told = f"{opening} {sentence(clauses[0])}."
     starts = [spans[0].start for spans in heard.events.values()]
@@ -250,7 +261,7 @@ def story(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     return QA(
         "story",
         request,
-        f"{told} {pick(rng, ('And there it ends.', 'Then the recording stops.', 'What comes next, we are left to guess.'))}",
+        f"{told} {pick(rng, _ENDINGS)}",
     )
 
 

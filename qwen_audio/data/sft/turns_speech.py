@@ -101,7 +101,8 @@ def word_place(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     if len(words) < 2:
         return None
     place, word = pick(rng, [("first", words[0]), ("last", words[-1])])
-    request = one(rng, "what is the {p} word in {it}?|with which word does the speech in {it} {v}?|which word comes {p} in {it}?",
+    request = one(rng, "what is the {p} word in {it}?|with which word does the speech in {it} {v}?"
+                       "|which word comes {p} in {it}?",
                   it=it, p=place, v="begin" if place == "first" else "end")  # fmt: skip
     return QA("words", request, one(rng, 'the {p} word is "{w}".|it is "{w}".|"{w}".', p=place, w=word))
 
@@ -156,7 +157,8 @@ def word_time(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     times = {"w": word.word, "s": at(word.start), "e": at(word.end)}
     answer = one(
         rng,
-        'the word "{w}" is spoken from {s} to {e} seconds.|from {s} to {e}.|"{w}" begins at {s} and ends at {e} seconds.',
+        'the word "{w}" is spoken from {s} to {e} seconds.|from {s} to {e}.'
+        '|"{w}" begins at {s} and ends at {e} seconds.',
         **times,
     )
     return QA("grounding", one(rng, ask, w=word.word, it=it), answer)
@@ -252,7 +254,7 @@ def speakers(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
         )
     if kind == 2:
         totals = sorted(
-            ((sum(s.end - s.start for s in heard.spans if s.label == name), name) for name in names)
+            (sum(s.end - s.start for s in heard.spans if s.label == name), name) for name in names
         )
         if len(names) < 2 or totals[-1][0] < _MARGIN * totals[-2][0]:
             return None
@@ -285,7 +287,8 @@ def reply(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
     if heard.task == "speech_intent" and (wish := wish_of(example)):
         request = one(
             rng,
-            "which request should be carried out after {it}, and how do you know?|what would you do after {it}, and why?",
+            "which request should be carried out after {it}, and how do you know?"
+            "|what would you do after {it}, and why?",
             it=it,
         )
         said = f' The words are: "{heard.transcript}"' if heard.transcript else ""

@@ -18,13 +18,16 @@ from qwen_audio.data.synthetic.parallel import LANGUAGES, draw
 from qwen_audio.task_table import LANGUAGE_NAMES
 
 _WORDS = (
-    "apple", "bridge", "candle", "dolphin", "engine", "forest", "guitar", "harbour", "island", "jacket", "kettle", "lantern",
-    "market", "notebook", "orchard", "piano", "quarter", "river", "saddle", "teacher", "umbrella", "valley", "window", "yellow",
-    "zebra", "mirror", "pepper", "butter", "summer", "coffee", "balloon", "committee",
+    "apple", "bridge", "candle", "dolphin", "engine", "forest", "guitar", "harbour", "island", "jacket",
+    "kettle", "lantern", "market", "notebook", "orchard", "piano", "quarter", "river", "saddle", "teacher",
+    "umbrella", "valley", "window", "yellow", "zebra", "mirror", "pepper", "butter", "summer", "coffee",
+    "balloon", "committee",
 )  # fmt: skip
 _OPPOSITES = (
-    "hot cold|early late|loud quiet|open closed|full empty|fast slow|high low|heavy light|near far|wet dry|rough smooth|"
-    "begin end|buy sell|win lose|first last|always never|question answer|arrive leave|strong weak|deep shallow"
+    "hot cold|early late|loud quiet|open closed|full empty|fast slow|high low|heavy light|near far|wet dry"
+    "|rough smooth|"
+    "begin end|buy sell|win lose|first last|always never|question answer|arrive leave|strong weak"
+    "|deep shallow"
 )  # fmt: skip
 _DEFINITIONS = {
     "decibel": "a unit of the level of sound on a logarithmic scale",
@@ -49,9 +52,10 @@ _DEFINITIONS = {
     "frequency": "how often something happens in a given time; that of a sound is counted in hertz",
 }  # fmt: skip
 _CAPITALS = {
-    "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "Japan": "Tokyo", "Austria": "Vienna",
-    "Portugal": "Lisbon", "Greece": "Athens", "Egypt": "Cairo", "Kenya": "Nairobi", "Canada": "Ottawa", "Norway": "Oslo",
-    "Sweden": "Stockholm", "Poland": "Warsaw", "Ireland": "Dublin", "Peru": "Lima", "South Korea": "Seoul", "China": "Beijing",
+    "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "Japan": "Tokyo",
+    "Austria": "Vienna", "Portugal": "Lisbon", "Greece": "Athens", "Egypt": "Cairo", "Kenya": "Nairobi",
+    "Canada": "Ottawa", "Norway": "Oslo", "Sweden": "Stockholm", "Poland": "Warsaw", "Ireland": "Dublin",
+    "Peru": "Lima", "South Korea": "Seoul", "China": "Beijing",
 }  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _UNITS = (
@@ -95,7 +99,8 @@ def _word_problem(rng: np.random.Generator) -> QA:
     return QA(
         "arithmetic",
         request,
-        f"{sentence(number(count))} {what} at {price} dollars each are {count} times {price}, that is {count * price} dollars.",
+        f"{sentence(number(count))} {what} at {price} dollars each are {count} times {price}, that is "
+        f"{count * price} dollars.",
     )
 
 
@@ -131,7 +136,8 @@ def _sorting(rng: np.random.Generator) -> QA:
         return QA("sorting", request, ", ".join(sorted(words)))
     numbers = [int(n) for n in rng.choice(200, size=int(rng.integers(3, 7)), replace=False)]
     rising = bool(rng.random() < 0.5)
-    request = f"Sort these numbers {'from small to large' if rising else 'from large to small'}: {', '.join(map(str, numbers))}."
+    order = "from small to large" if rising else "from large to small"
+    request = f"Sort these numbers {order}: {', '.join(map(str, numbers))}."
     return QA("sorting", request, ", ".join(map(str, sorted(numbers, reverse=not rising))))
 
 
@@ -240,15 +246,19 @@ def _format(rng: np.random.Generator) -> QA:
 
 
 def _missing(rng: np.random.Generator) -> QA:
-    request = pick(rng, ("What is said in the recording?", "Who is speaking here?", "Which instrument is this?",
-                         "Can you transcribe my recording?", "How loud is it?", "What is that sound?"))  # fmt: skip
-    return QA("missing_audio", request, one(rng, "I have not received a recording yet. Please send it, and I will listen."
-                                            "|there is no recording in our talk so far. Please add one."))  # fmt: skip
+    request = pick(rng, ("What is said in the "
+                         "recording?", "Who is speaking here?", "Which instrument is this?",
+                         "Can you transcribe my "
+                         "recording?", "How loud is it?", "What is that sound?"))  # fmt: skip
+    return QA("missing_audio", request, one(rng, "I have not received a recording yet. Please send it, "
+                                                 "and I will listen."
+                                            "|there is no recording in our talk so far. Please add "
+                                            "one."))  # fmt: skip
 
 
 _MAKERS: tuple[tuple[Callable[[np.random.Generator], QA], float], ...] = (
-    (_arithmetic, 3), (_word_problem, 1), (_spelling, 3), (_sorting, 2), (_opposite, 1), (_definition, 2), (_capital, 1),
-    (_calendar, 1), (_units, 1), (_roman, 1), (_translation, 3), (_format, 1), (_missing, 1),
+    (_arithmetic, 3), (_word_problem, 1), (_spelling, 3), (_sorting, 2), (_opposite, 1), (_definition, 2),
+    (_capital, 1), (_calendar, 1), (_units, 1), (_roman, 1), (_translation, 3), (_format, 1), (_missing, 1),
 )  # fmt: skip
 _SHARES = np.array([share for _, share in _MAKERS]) / sum(share for _, share in _MAKERS)
 
