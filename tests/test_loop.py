@@ -149,7 +149,7 @@ def test_a_language_model_learns_to_write_first(tmp_path):
     assert curve[-1] < 0.8 * curve[0]
 
 
-def test_texts_of_a_file_are_lines_between_two_ends(tmp_path):
+def test_texts_of_a_file_are_lines_and_their_ends(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("one line\n\n<|endoftext|> is text\n", encoding="utf-8")
     source = TextSource(str(path))
@@ -160,7 +160,7 @@ def test_texts_of_a_file_are_lines_between_two_ends(tmp_path):
     collator = Collator(QwenAudioProcessor(byte_tokenizer()))
     row = collator.encode(source.sample(np.random.default_rng(0)), np.random.default_rng(0))
     tokenizer = collator.processor.tokenizer
-    assert row.ids.count(tokenizer.eos_token_id) == 2 and row.ids == row.labels
+    assert row.ids.count(tokenizer.eos_token_id) == 1 and row.ids == row.labels
     path.write_text("\n")
     with pytest.raises(ValueError, match=r"texts\.txt.*no text"):
         TextSource(str(path))

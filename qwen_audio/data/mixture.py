@@ -121,7 +121,7 @@ class ChunkDataset(Dataset[list[Batch]]):
         for i in range(chunk * self.chunk_size, (chunk + 1) * self.chunk_size):
             try:
                 sample, rng = self.mixture.sample(i)
-                seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
+                seconds = max((len(w) for w in sample.waves), default=0) / SAMPLE_RATE
                 if seconds > self.max_seconds:
                     skipped[f"longer than {self.max_seconds:g} s ({_kind(sample)})"] += 1
                     continue
@@ -135,7 +135,8 @@ class ChunkDataset(Dataset[list[Batch]]):
         rows.sort(key=lambda row: row.seconds + row.text_tokens / TOKENS_PER_SECOND)
         groups: list[list[Row]] = [[]]
         for row in rows:
-            if groups[-1] and _padded_seconds([*groups[-1], row]) > self.batch_seconds:
+            cost = _packed_seconds if self.collator.packing else _padded_seconds
+            if groups[-1] and cost([*groups[-1], row]) > self.batch_seconds:
                 groups.append([])
             groups[-1].append(row)
         batches = [self.collator.collate(g) for g in groups if g]
@@ -159,6 +160,11 @@ def _padded_seconds(rows: Sequence[Row]) -> float:
     """Cost of a batch in seconds of audio: padding counts, and so does text."""
     text = max(row.text_tokens for row in rows) / TOKENS_PER_SECOND
     return len(rows) * (max(row.seconds for row in rows) + text)
+
+
+def _packed_seconds(rows: Sequence[Row]) -> float:
+    """The same where nothing is padded."""
+    return sum(row.seconds + row.text_tokens / TOKENS_PER_SECOND for row in rows)
 
 
 class _Carried(Dataset[list[Batch] | ValueError]):

@@ -59,6 +59,5 @@ class TextSource:
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text between two ends of text; special tokens spelled in it are plain text."""
-    end = tokenizer.eos_token_id
-    return [end, *tokenizer.encode_plain(text), end]
+    """Token ids of a text and its end; special tokens spelled in it are plain text."""
+    return [*tokenizer.encode_plain(text), tokenizer.eos_token_id]
