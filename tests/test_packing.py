@@ -212,12 +212,8 @@ def test_by_rows_computes_no_pairs_of_positions_of_two_rows():
     model, processor = random_model()
     model.set_attn_implementation("by_rows")
     chosen = rows(processor)
-    model.audio_tower.eval()
-    with Watch(), torch.no_grad():
-        model.language_model(
-            input_ids=torch.tensor([[i for row in chosen for i in row.ids]]),
-            position_ids=torch.tensor([[i for row in chosen for i in range(len(row.ids))]]),
-            row_lengths=tuple(len(row.ids) for row in chosen),
-            use_cache=False,
-        )
-    assert widths == {len(row.ids) for row in chosen}
+    batch = Collator(processor, packing=True).collate(chosen)
+    with Watch():
+        model.train()(**batch.inputs)
+    clips = encoder_frames(batch.inputs["feature_lengths"]).tolist()
+    assert widths == {*(len(row.ids) for row in chosen), *clips}

@@ -57,11 +57,12 @@ def attention_by_rows(
     # Without lengths it is one clip of the encoder, which splits the clips itself.
     lengths = row_lengths or (query.shape[2],)
     outs = []
-    for row in zip(*(t.split(lengths, dim=2) for t in (query, key, value)), strict=True):
+    queries, keys, values = (t.split(lengths, dim=2) for t in (query, key, value))
+    for q, k, v in zip(queries, keys, values, strict=True):
         if on_cpu:
-            outs.append(_plain(*row, scaling, causal))
+            outs.append(_plain(q, k, v, scaling, causal))
         else:
-            outs.append(sdpa_attention_forward(module, *row, None, scaling=scaling, **kwargs)[0])
+            outs.append(sdpa_attention_forward(module, q, k, v, None, scaling=scaling, **kwargs)[0])
     return torch.cat(outs, dim=1), None
 
 
