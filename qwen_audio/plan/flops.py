@@ -32,6 +32,7 @@ from qwen_audio.plan.inventory import (
     OUT_OF_MLP,
     Inventory,
     Layer,
+    Selection,
     Tower,
     inventory,
 )
@@ -111,7 +112,6 @@ def flops_per_step(
     shape: BatchShape,
     trained: Sequence[str] = ("*",),
     *,
-    trained_rows: int = 0,
     lora_rank: int = 0,
     checkpointing: bool = False,
 ) -> dict[str, Flops]:
@@ -120,8 +120,8 @@ def flops_per_step(
     Args:
         config: of the model.
         shape: of the batch; give `shape.padded()` for what is computed with padding.
-        trained: patterns (`fnmatch`) over parameter names; everything else is frozen.
-        trained_rows: rows of a frozen embedding and output layer that are trained all the same (new tokens).
+        trained: patterns (`fnmatch`) over parameter names, as `train` of a training configuration; "*.new_rows" are
+            the rows of new tokens in a frozen embedding and output layer. Everything else is frozen.
         lora_rank: rank of trained adapters on every matrix of the language model's layers; 0 for none.
         checkpointing: whether layers that the backward passes through are computed a second time.
 
@@ -132,11 +132,11 @@ def flops_per_step(
         ValueError: a pattern matches no parameter, or the plan does not know this kind of language model.
     """
     stock = inventory(config)
-    count = _Count(stock, stock.matching(trained) if trained else set(), lora_rank, checkpointing)
+    count = _Count(stock, stock.select(trained), lora_rank, checkpointing)
     parts = {"encoder": count.encoder(shape)}
     parts["projection"] = count.projection(shape)
-    parts["language model"] = count.text(shape, trained_rows)
-    parts["head"] = count.head(shape, trained_rows)
+    parts["language model"] = count.text(shape)
+    parts["head"] = count.head(shape)
     total = Flops()
     for part in parts.values():
         total = total.plus(part)
@@ -148,7 +148,7 @@ class _Count:
     """Goes through the model in the order of the forward; `flowing`: whether a gradient goes back from here."""
 
     stock: Inventory
-    trained: set[str]
+    selection: Selection
     lora_rank: int
     checkpointing: bool
     flowing: bool = False
@@ -186,24 +186,24 @@ class _Count:
         self._pass("audio_start_embedding", "audio_end_embedding")
         return flops
 
-    def text(self, shape: BatchShape, trained_rows: int) -> Flops:
+    def text(self, shape: BatchShape) -> Flops:
         """The layers of the language model."""
         total = Flops()
         self._pass(self.stock.embedding)
-        self.flowing = self.flowing or trained_rows > 0
+        self.flowing = self.flowing or self.selection.rows > 0
         for layer in self.stock.text.layers if shape.rows else ():
             total = total.plus(self._layer(layer, self.stock.text, shape.rows, self.lora_rank))
         return total
 
-    def head(self, shape: BatchShape, trained_rows: int) -> Flops:
+    def head(self, shape: BatchShape) -> Flops:
         """The output layer, at labelled positions."""
         if not shape.rows:
             return Flops()
-        self.flowing = self.flowing or any(".norm." in name for name in self.trained)
+        self.flowing = self.flowing or any(".norm." in name for name in self.selection.names)
         one = 2 * shape.labels * self.stock.text.width * self.stock.vocabulary
         flops = self._product(one, self.stock.head)
-        if self.stock.head not in self.trained:
-            flops = flops.plus(Flops(0, one * trained_rows // self.stock.vocabulary))
+        if self.stock.head not in self.selection.names:
+            flops = flops.plus(Flops(0, one * self.selection.rows // self.stock.vocabulary))
         return flops
 
     def _layer(self, layer: Layer, tower: Tower, rows: Sequence[int], lora_rank: int) -> Flops:
@@ -234,15 +234,15 @@ class _Count:
 
     def _product(self, one: int, name: str, bias: str | None = None) -> Flops:
         """A product of `one` operations with a parameter, which the forward passes."""
-        flops = Flops(one, one * (self.flowing + (name in self.trained)))
+        flops = Flops(one, one * (self.flowing + (name in self.selection.names)))
         self._pass(name, bias)
         return flops
 
     def _pass(self, *names: str | None) -> None:
-        self.flowing = self.flowing or any(name in self.trained for name in names)
+        self.flowing = self.flowing or any(name in self.selection.names for name in names)
 
     def _has(self, prefix: str) -> bool:
-        return any(name.startswith(prefix) for name in self.trained)
+        return any(name.startswith(prefix) for name in self.selection.names)
 
 
 def _attention(tower: Tower, rows: Sequence[int], reached: Sequence[bool]) -> Flops:

@@ -63,6 +63,11 @@ class Layer:
     matrices: tuple[Matrix, ...]
     norms: Mapping[str, int]
 
+    @property
+    def names(self) -> set[str]:
+        """Its parameters."""
+        return {n for m in self.matrices for n in (m.name, m.bias) if n} | set(self.norms)
+
 
 @dataclass(frozen=True)
 class Tower:
@@ -76,6 +81,14 @@ class Tower:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What is trained: parameters by name, and so many rows of an otherwise frozen embedding and output layer."""
+
+    names: frozenset[str]
+    rows: int = 0
+
+
+@dataclass(frozen=True)
 class Inventory:
     """A model in numbers.
 
@@ -84,6 +97,7 @@ class Inventory:
         encoder, text: the two transformers.
         mel_bins: height of the log-mel picture.
         vocabulary: rows of the embedding and of the output layer.
+        new_rows: those from the audio padding on, which the language model's own vocabulary ends before.
         embedding, head: the names of these two; the same where they are tied.
     """
 
@@ -92,6 +106,7 @@ class Inventory:
     text: Tower
     mel_bins: int
     vocabulary: int
+    new_rows: int
     embedding: str
     head: str
 
@@ -105,20 +120,43 @@ class Inventory:
             return "embeddings"
         return "language model"
 
-    def matching(self, patterns: Sequence[str]) -> set[str]:
-        """Names that any of the patterns (`fnmatch`) matches.
+    def select(self, patterns: Sequence[str]) -> Selection:
+        """What patterns (`fnmatch`) over names train, as in a training configuration.
+
+        Adapters, new rows and the CTC head are no parameters of the model itself, so patterns for them are heeded
+        without being looked up.
 
         Raises:
             ValueError: a pattern matches no parameter.
         """
         found: set[str] = set()
+        rows = False
         for pattern in patterns:
-            names = {name for name in self.parameters if fnmatchcase(name, pattern)}
-            if not names:
-                close = difflib.get_close_matches(pattern, self.parameters, n=1, cutoff=0)
-                raise ValueError(f"no parameter is named {pattern!r}; there is, for example, {close[0]!r}")
-            found |= names
-        return found
+            if pattern.endswith("new_rows"):
+                rows = True
+            elif not (pattern.startswith("ctc_head") or "lora_" in pattern):
+                names = {name for name in self.parameters if fnmatchcase(name, pattern)}
+                if not names:
+                    close = difflib.get_close_matches(pattern, self.parameters, n=1, cutoff=0)
+                    raise ValueError(f"no parameter is named {pattern!r}; there is, for example, {close[0]!r}")
+                found |= names
+        return Selection(frozenset(found), self.new_rows if rows else 0)
+
+    def reached(self, selection: Selection, lora: bool, clips: bool) -> tuple[list[bool], list[bool]]:
+        """For each layer of the encoder and of the language model, whether a gradient passes it or arises in it."""
+        trained = selection.names
+        flowing = clips and any(name in trained for name in self.parameters if ".conv" in name)
+        encoder: list[bool] = []
+        for layer in self.encoder.layers:
+            flowing = flowing or (clips and not trained.isdisjoint(layer.names))
+            encoder.append(flowing)
+        others = (n for n in trained if n.startswith("audio_") and ".layers." not in n)
+        flowing = flowing or (clips and any(others)) or self.embedding in trained or selection.rows > 0
+        text: list[bool] = []
+        for layer in self.text.layers:
+            flowing = flowing or lora or not trained.isdisjoint(layer.names)
+            text.append(flowing)
+        return encoder, text
 
 
 def inventory(config: QwenAudioConfig) -> Inventory:
@@ -160,6 +198,7 @@ def _inventory(kind: type, text: str) -> Inventory:
         ),
         mel_bins=audio.num_mel_bins,
         vocabulary=language.vocab_size,
+        new_rows=language.vocab_size - config.audio_pad_token_id,
         embedding=names[id(model.get_input_embeddings().weight)],
         head=names[id(model.get_output_embeddings().weight)],
     )
