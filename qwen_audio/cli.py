@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qwen_audio.cli_data import register
+from qwen_audio import cli_data, cli_plan
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -28,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-register(app)
+cli_data.register(app)
+cli_plan.register(app)
 
 Inputs = Annotated[list[str], typer.Argument(help="Audio files, each at most 30 s.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]

@@ -138,7 +138,9 @@ class Inventory:
                 names = {name for name in self.parameters if fnmatchcase(name, pattern)}
                 if not names:
                     close = difflib.get_close_matches(pattern, self.parameters, n=1, cutoff=0)
-                    raise ValueError(f"no parameter is named {pattern!r}; there is, for example, {close[0]!r}")
+                    raise ValueError(
+                        f"no parameter is named {pattern!r}; there is, for example, {close[0]!r}"
+                    )
                 found |= names
         return Selection(frozenset(found), self.new_rows if rows else 0)
 

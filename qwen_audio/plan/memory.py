@@ -87,6 +87,8 @@ def activations(
         # The masked picture; both outputs for GELU; between them the input of the second convolution.
         per_frame = 2 * stock.mel_bins + 2 * width + 2 * width + width
         kept["encoder"] += frames * per_frame * types.compute
+    if encoder_reached and encoder_reached[-1] and positions:
+        kept["encoder"] += frames * width * types.compute  # pairs pooled, before and after the last norm
     # A mask of pairs of positions is turned into numbers for each layer.
     pairs = sum(n * n for n in shape.rows) * types.compute
     layers = [
@@ -114,8 +116,12 @@ def encoder_layer(layer: Layer, tower: Tower, selection: Selection, types: Types
     inner = sum(m.outputs for m in layer.matrices if m.role == INTO_MLP)
     gelu = inner * types.compute
     # What attention gives out is kept already.
-    return norms + attention + gelu + read - tower.width * types.compute * _any(
-        layer, selection, OUT_OF_ATTENTION
+    return (
+        norms
+        + attention
+        + gelu
+        + read
+        - tower.width * types.compute * _any(layer, selection, OUT_OF_ATTENTION)
     )
 
 
@@ -127,8 +133,8 @@ def text_layer(layer: Layer, tower: Tower, selection: Selection, lora_rank: int,
         width = size * tower.head_width if size else tower.width
         # RMSNorm works in float32; its weight's gradient needs the result, which the matrices after it cannot share.
         norms += width * 4 + width * types.compute * (norm in selection.names)
-    heads = 2 * tower.heads + 2 * tower.key_value_heads
-    attention = heads * tower.head_width * types.compute + 4 * tower.heads
+    # Queries, keys, values, output, logarithms; grouped keys and values are repeated for each head of the queries.
+    attention = 4 * tower.heads * tower.head_width * types.compute + 4 * tower.heads
     # gate, up and the SiLU of the gate
     inner = max(m.inputs for m in layer.matrices if m.role == OUT_OF_MLP)
     gated = 3 * inner * types.compute
@@ -176,9 +182,7 @@ def memory(
     types = types or Types()
     parts = parameters(stock, selection, lora_rank)
     trained, frozen = (sum(part[i] for part in parts.values()) for i in (0, 1))
-    kept = activations(
-        stock, selection, shape, lora_rank=lora_rank, checkpointing=checkpointing, types=types
-    )
+    kept = activations(stock, selection, shape, lora_rank=lora_rank, checkpointing=checkpointing, types=types)
     return {
         "trained weights (float32)": _share(4 * trained, gpus),
         "frozen weights (bfloat16)": _share(2 * frozen, gpus),
