@@ -1,9 +1,12 @@
 """The plan of a run: memory against real steps, times and data against plain arithmetic, what it refuses."""
 
 import dataclasses
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from small import random_model
 from test_plan_flops import AUDIO, LANGUAGE, SIZES, step_inputs
 from torch.profiler import ProfilerActivity, profile
@@ -13,8 +16,11 @@ from qwen_audio.cli import app
 from qwen_audio.data.mixture import TOKENS_PER_SECOND
 from qwen_audio.model.presets import config as preset
 from qwen_audio.plan import BatchShape, flops_per_step, inventory
-from qwen_audio.plan.estimate import GPUS, Run, plan, report
+from qwen_audio.plan.estimate import GPUS, STAGES, Run, plan, report
 from qwen_audio.plan.memory import Types, activations, memory, output_layer, parameters
+from qwen_audio.plan.page import commands, filled
+
+ROOT = Path(__file__).resolve().parents[1]
 
 WIDE = SIZES | {"hidden_size": 128, "intermediate_size": 352}
 TEXTS = {"qwen2": {}, "qwen_audio_text": {}, "qwen3": {"head_dim": 32}, "grouped": {"num_key_value_heads": 2}}
@@ -198,3 +204,25 @@ def test_the_verb_prints_tables():
 def test_mistakes_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         plan(Run(**{"hours": 10} | wrong))
+
+
+def test_the_page_shows_what_its_commands_print():
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert len(commands(text)) == 4
+    assert filled(text) == text, "run: python -m qwen_audio.plan docs/scale.md"
+
+
+def test_launch_files_can_be_read():
+    assert subprocess.run(["bash", "-n", ROOT / "launch" / "slurm.sh"]).returncode == 0
+    service, job = yaml.safe_load_all((ROOT / "launch" / "kubernetes.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    assert service["kind"] == "Service" and job["spec"]["completionMode"] == "Indexed"
+    assert pod["subdomain"] == service["metadata"]["name"]
+    assert "qwen_audio.train" in pod["containers"][0]["command"]
+
+
+@pytest.mark.parametrize("stage", ["multitask", "sft"])
+def test_configurations_of_the_published_size(stage):
+    raw = yaml.safe_load((ROOT / "configs" / f"qwen_audio_7b_{stage}.yaml").read_text())
+    assert raw["stage"] == stage and raw["train"] == list(STAGES[stage])
+    assert raw["batches_per_step"] % 8 == 0
