@@ -1,0 +1,6 @@
+"""Before a large run: what it costs in operations, memory, time and data, from the configuration alone."""
+
+from qwen_audio.plan.flops import BatchShape, Flops, flops_per_step, utilisation
+from qwen_audio.plan.inventory import Inventory, inventory
+
+__all__ = ["BatchShape", "Flops", "Inventory", "flops_per_step", "inventory", "utilisation"]

@@ -1,0 +1,31 @@
+"""Pages that show plans: what a command prints stands below it, and can be written anew."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+_PLAN = re.compile(
+    r"(?P<command>```bash\n(?P<line>qwen-audio plan [^\n]*)\n```\n)\n.*?(?P<end><!-- end of plan -->)", re.S
+)
+
+
+def commands(text: str) -> list[str]:
+    """The `qwen-audio plan` commands of a page whose tables follow."""
+    return [match["line"] for match in _PLAN.finditer(text)]
+
+
+def filled(text: str) -> str:
+    """A page with the tables of each plan as the command prints them now."""
+    return _PLAN.sub(lambda m: f"{m['command']}\n{_printed(m['line'])}\n\n{m['end']}", text)
+
+
+def _printed(line: str) -> str:
+    from typer.testing import CliRunner
+
+    from qwen_audio.cli import app
+
+    done = CliRunner().invoke(app, shlex.split(line)[1:])
+    if done.exit_code:
+        raise ValueError(f"the command {line!r} of the page fails: {done.output.strip() or done.exception}")
+    return str(done.output.strip())
