@@ -43,6 +43,8 @@ _EXTRAS = {
     "espeakng_loader": "synth",
     "wordfreq": "synth",
     "pretty_midi": "synth",
+    "peft": "train",
+    "tensorboard": "train",
 }
 
 

@@ -1,4 +1,4 @@
-"""The README's and some pages' commands and Python code run as they stand there (installation aside, which CI does itself)."""
+"""Commands and code of the README and of some pages run as they stand there (installation aside: CI does that)."""
 
 import os
 import re

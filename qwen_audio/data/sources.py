@@ -158,8 +158,8 @@ class SourceConfig:
 
     Attributes:
         kind: "speech", "long_speech", "spoken", "sounds", "scenes", "notes", "music", "world" (synthetic; the
-            last one is all of them), "manifest", "joined" (single words of a manifest), "text" (without audio); dialogues:
-            "chat_world" (made on the fly), "dialogues" (of a manifest).
+            last one is all of them), "manifest", "joined" (single words of a manifest), "text" (without audio);
+            dialogues: "chat_world" (made on the fly), "dialogues" (of a manifest).
         weight: how often it is drawn, relative to the others.
         path: the manifest, for "manifest", "joined" and "dialogues"; for "text" a file with a text a line, or null for
             synthetic sentences.

@@ -167,11 +167,12 @@ def inventory(config: QwenAudioConfig) -> Inventory:
     Raises:
         ValueError: its language model has layers of another kind than Qwen's and Llama's, such as experts.
     """
-    return _inventory(type(config), config.to_json_string(use_diff=False))
+    kind: Any = type(config)
+    return _inventory(kind, config.to_json_string(use_diff=False))
 
 
 @lru_cache(maxsize=8)
-def _inventory(kind: type, text: str) -> Inventory:
+def _inventory(kind: Any, text: str) -> Inventory:
     from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
 
     config = kind(**json.loads(text))
@@ -185,7 +186,7 @@ def _inventory(kind: type, text: str) -> Inventory:
     return Inventory(
         parameters={name: p.numel() for name, p in model.named_parameters()},
         encoder=Tower(
-            layers=_layers(model.audio_tower.layers, names),
+            layers=_layers(list(model.audio_tower.layers), names),
             width=audio.d_model,
             heads=audio.encoder_attention_heads,
             key_value_heads=audio.encoder_attention_heads,

@@ -205,7 +205,7 @@ def write_dataset(
         raise ValueError(f"the count is {count}: give 1 or more")
     if kind in ("chat_world", "dialogues"):
         raise ValueError(f"kind {kind!r} makes dialogues: write them with qwen-audio sft build")
-    if kind in ("manifest", "joined"):
+    if kind in ("manifest", "joined", "text"):
         raise ValueError(f"kind {kind!r} is not synthetic: use a generator such as speech, notes or music")
     _check_seed(seed)
     source = SourceConfig(kind=kind, weight=1.0, options=dict(options or {})).build()
@@ -213,7 +213,7 @@ def write_dataset(
     (folder / "audio").mkdir(parents=True)
     examples: list[Example] = []
     for i in range(count):
-        sample = source.sample(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))))
+        sample: Any = source.sample(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))))
         examples.append(_save(_with_audio(sample, f"{kind}-{seed}-{i:05d}"), folder / "audio"))
     write_manifest(folder / MANIFEST, examples)
     return folder / MANIFEST
