@@ -106,7 +106,9 @@ def _set_up(module: TrainingModule, config: TrainConfig, world: parallel.World, 
     by_rows = config.packing and not config.compile
     model.set_attn_implementation(row_attention.NAME if by_rows else plain)
     if config.checkpoint_activations:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The name since transformers 5.23; before, there is the second only.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     layers: list[nn.Module] = layers_of(model)
     if config.compile:
         model.audio_tower.packs = False  # every mix of lengths would be another graph
