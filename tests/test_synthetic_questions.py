@@ -125,7 +125,7 @@ def test_a_story_that_came_out_otherwise_is_told_anew() -> None:
     rng, teller = np.random.default_rng(0), Teller()
     outline = Outline("count", ("dog barking",), 3)
     story = teller.tell(rng, "count", outline)
-    assert holds(story, outline) and not holds(story, outline._replace(count=2))
+    assert holds(story, outline) and not holds(story, outline._replace(times=2))
     assert not holds(story, Outline("single", ("rain",)))
     longest = Outline("sequence", ("rain", "siren"), longest=1)
     story = next(s for s in (teller.tell(rng, "sequence", longest) for _ in range(20)) if holds(s, longest))

@@ -113,7 +113,7 @@ def _count(rng: np.random.Generator, teller: Teller) -> tuple[Asked, Outline]:
         question = f"Can {w.subject} be heard {w.participle} more than once?"
         return Asked("count", question, "yes" if yes else "no", _YES_NO), Outline("count", (label,), count)
     outline = teller.outline(rng, "count" if rng.random() < 0.7 else "over")
-    while not outline.count:
+    while not outline.times:
         outline = teller.outline(rng, "over", recorded=False)
     label = outline.labels[0]
     w, most = words_of(label, counted=True), most_counted(label, outline.shape)
@@ -121,7 +121,7 @@ def _count(rng: np.random.Generator, teller: Teller) -> tuple[Asked, Outline]:
         f"How many times can {w.subject} be heard {w.participle}?",
         f'How often does the sound "{label}" occur?',
     )
-    return Asked("count", _one(rng, forms), NUMBERS[outline.count - 1], list(NUMBERS[:most])), outline
+    return Asked("count", _one(rng, forms), NUMBERS[outline.times - 1], list(NUMBERS[:most])), outline
 
 
 def _order(rng: np.random.Generator, teller: Teller) -> tuple[Asked, Outline]:
@@ -175,8 +175,8 @@ def holds(story: Story, outline: Outline) -> bool:
     """Whether the story came out as its outline says: its classes, how often, and which one is clearly longest."""
     if sorted(story.labels) != sorted(outline.labels):
         return False
-    if outline.count:
-        return [len(part.take.spans) for part in story.parts if part.countable] == [outline.count]
+    if outline.times:
+        return [len(part.take.spans) for part in story.parts if part.countable] == [outline.times]
     if outline.longest >= 0:
         lengths = {part.label: part.spans[-1].end - part.spans[0].start for part in story.parts}
         longest = lengths.pop(outline.labels[outline.longest])

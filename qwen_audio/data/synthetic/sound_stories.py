@@ -78,14 +78,14 @@ class Part(NamedTuple):
 class Outline(NamedTuple):
     """What a story is to tell, before any sound is made.
 
-    shape: of `SHAPES`; labels: its classes, in order for "sequence", the one that goes on last for "over"; count:
+    shape: of `SHAPES`; labels: its classes, in order for "sequence", the one that goes on last for "over"; times:
     how many times the first one is to sound as single sounds (0: as it comes); longest: the place among the labels
     of one that is to last clearly longest (-1: as it comes).
     """
 
     shape: str
     labels: tuple[str, ...]
-    count: int = 0
+    times: int = 0
     longest: int = -1
 
 
@@ -162,10 +162,10 @@ class Teller:
         numbers, shares = _NUMBERS[shape]
         number = several or int(rng.choice(numbers, p=shares))
         labels = tuple(self._draw(rng, number, behind=shape == "over", recorded=recorded))
-        count = 0
+        times = 0
         if shape == "over" and len(labels) == 2 and labels[0] in UNITS and rng.random() < 0.5:
-            count = int(rng.integers(1, most_counted(labels[0], shape) + 1))
-        return Outline(shape, labels, count)
+            times = int(rng.integers(1, most_counted(labels[0], shape) + 1))
+        return Outline(shape, labels, times)
 
     def tell(self, rng: np.random.Generator, shape: str, outline: Outline | None = None) -> Story:
         """A story of that shape (of that outline, if one is given); ValueError for an unknown shape."""
@@ -225,7 +225,7 @@ class Teller:
 
     def _count(self, rng: np.random.Generator, outline: Outline) -> tuple[float, list[Part]]:
         (label,) = outline.labels
-        performed = _repeated(rng, label, outline.count)
+        performed = _repeated(rng, label, outline.times)
         start = _margin(rng)
         return start + _length(performed) + _margin(rng), [Part(label, start, performed, 0.0, countable=True)]
 
@@ -233,8 +233,8 @@ class Teller:
         *labels, going = outline.labels
         parts, at = [], rng.uniform(0.4, 1.0)
         for label in labels:
-            performed = _repeated(rng, label, outline.count) if outline.count else self._take(rng, label, 3.0)
-            parts.append(Part(label, at, performed, rng.uniform(-3, 0), countable=outline.count > 0))
+            performed = _repeated(rng, label, outline.times) if outline.times else self._take(rng, label, 3.0)
+            parts.append(Part(label, at, performed, rng.uniform(-3, 0), countable=outline.times > 0))
             at += _length(performed) + rng.uniform(0.2, 0.6)
         seconds = at + rng.uniform(0.3, 0.8)
         performed = perform(rng, going, seconds, seconds)
