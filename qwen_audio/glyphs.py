@@ -70,7 +70,7 @@ def drawable(text: str) -> str:
             out.append(letter)
         else:
             out.append(_latin(letter))
-    return " ".join("".join(out).split(" ")).replace("$", r"\$").strip()
+    return " ".join("".join(out).split()).replace("$", r"\$").strip()
 
 
 def _latin(letter: str) -> str:
