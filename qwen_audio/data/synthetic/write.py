@@ -85,9 +85,7 @@ def synthesize(
     if utterances:
         options["kinds"] = {utterances: 1.0}
     if task:
-        options["weights" if kind in ("notes", "sounds") else "tasks"] = (
-            [task] if kind == "world" else {task: 1.0}
-        )
+        options["weights" if kind in ("notes", "sounds") else "tasks"] = {task: 1.0}
     if real is not None:
         if kind not in ("scenes", "world"):
             raise ValueError(f"--real goes with --hours or --kind scenes: clips are not mixed into {kind}")
@@ -126,9 +124,8 @@ def write_world(
     names = known_tasks(tasks)
     _check_share(augment)
     drawn = _Drawn(held_out, augment, None if real is None else os.path.abspath(real))
-    WorldGenerator(
-        names, drawn.held_out, drawn.real
-    )  # what is wrong with the clips is said before anything is written
+    if real is not None:  # what is wrong with the clips is said before anything is written
+        WorldGenerator(names, held_out, drawn.real)
     if not (math.isfinite(hours) and hours > 0):
         raise ValueError(f"the hours are {hours:g}: give a number above 0")
     if workers < 0:
