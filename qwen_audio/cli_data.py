@@ -38,7 +38,7 @@ def synthesize(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Without --hours: speech (if absent), long_speech, spoken, sounds, scenes, notes or music."
+            help="Without --hours: speech (if absent), long_speech, spoken, sounds, scenes, notes, music or world."
         ),
     ] = None,
     count: Annotated[int | None, typer.Option(help="Without --hours: how many; 100 if absent.")] = None,
@@ -50,6 +50,18 @@ def synthesize(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="What training never uses: other voices, texts, pieces ...")
     ] = False,
+    augment: Annotated[
+        float,
+        typer.Option(
+            help="Share of the examples that come through a channel: room, noise, codec, level, speed. meta says which."
+        ),
+    ] = 0.0,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recorded clips to mix into scenes: a manifest, or a folder with a folder for each class."
+        ),
+    ] = None,
 ) -> None:
     """Write labelled examples of the synthetic world."""
     from qwen_audio.data.synthetic.write import synthesize as write
@@ -67,6 +79,8 @@ def synthesize(
         held_out=held_out,
         seed=seed,
         workers=workers,
+        augment=augment,
+        real=real,
     )
     print(f"written: {manifest}")
 
@@ -77,11 +91,14 @@ def show(
     output: Annotated[
         Path | None, typer.Option(help="PNG file; ID.png if absent. The audio goes beside it as WAV.")
     ] = None,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play the audio too, where a player is installed.")
+    ] = False,
 ) -> None:
     """Draw one example and print its row, its prompt and its answer."""
     from qwen_audio.show import show as run_show
 
-    run_show(manifest, identity, output)
+    run_show(manifest, identity, output, play)
 
 
 def stats(

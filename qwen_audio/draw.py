@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from qwen_audio.glyphs import drawable, families
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
 
 _HEIGHT_INCHES = 3.6
 _DPI = 110
-# Fonts of Linux, macOS and Windows, one of which usually is there.
-_EAST_ASIAN = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK KR",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-    "Arial Unicode MS",
-    "Hiragino Sans",
-    "Apple SD Gothic Neo",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-)
 
 
 def draw_mel(
@@ -86,7 +73,7 @@ def draw_mel(
     axes.set_xlabel("seconds" + (" (below the picture: annotated words)" if true_words is not None else ""))
     axes.set_ylabel("mel band")
     if title:
-        axes.set_title(plain(title), fontsize=9, loc="left")
+        axes.set_title(drawable(title), fontsize=9, loc="left")
     save(figure, path)
 
 
@@ -123,7 +110,7 @@ def draw_example(
     rows = list(figure.subplots(len(heights), sharex=True, height_ratios=heights))
     rows[-1].set_xlabel("seconds")
     if title:
-        rows[0].set_title(plain(title), fontsize=9, loc="left")
+        rows[0].set_title(drawable(title), fontsize=9, loc="left")
     strip = rows.pop(2) if lanes else None
     for number, wave in enumerate(waves):
         upper, lower = rows[2 * number : 2 * number + 2]
@@ -142,38 +129,24 @@ def draw_example(
             )
             middle = (span.start + span.end) / 2
             strip.text(
-                middle, lane, plain(span.text or ""), ha="center", va="center", fontsize=7, clip_on=True
+                middle, lane, drawable(span.text or ""), ha="center", va="center", fontsize=7, clip_on=True
             )
-        strip.set_yticks(range(len(lanes)), [plain(lane) for lane in reversed(lanes)], fontsize=8)
+        strip.set_yticks(range(len(lanes)), [drawable(lane) for lane in reversed(lanes)], fontsize=8)
         strip.set_ylim(-0.6, len(lanes) - 0.4)
     save(figure, path)
 
 
-def plain(text: str) -> str:
-    """Text for a picture: it is data, so a dollar sign in it must not start a formula."""
-    return text.replace("$", r"\$")
-
-
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG; the folder is made when missing. A character that no font here has is a box."""
+    """Write a figure as PNG; the folder is made when missing."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_fontfamily(_families())
+        text.set_fontfamily(families())
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, format="png")
-
-
-@lru_cache(maxsize=1)
-def _families() -> list[str]:
-    """matplotlib's own font, then those installed that have Chinese, Japanese and Korean characters."""
-    from matplotlib.font_manager import fontManager
-
-    installed = set(fontManager.get_font_names())
-    return ["DejaVu Sans", *(name for name in _EAST_ASIAN if name in installed)]
 
 
 def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, color: str) -> None:  # type: ignore[no-untyped-def]
@@ -183,7 +156,7 @@ def _draw_word(axes, word: Word, bottom: float, top: float, middle: float, *, co
     axes.text(
         (word.start + word.end) / 2,
         middle,
-        plain(word.word),
+        drawable(word.word),
         color=color,
         ha="center",
         va="center",

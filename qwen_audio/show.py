@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qwen_audio import tags
 from qwen_audio.timestamps import Span
@@ -15,10 +17,18 @@ if TYPE_CHECKING:
     from qwen_audio.data.manifest import Example
 
 _MAX_TITLE = 110
+_NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+# Programs that play a WAV file and end, of FFmpeg, PulseAudio, ALSA, SoX and macOS.
+PLAYERS = (
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"), ("paplay",), ("aplay", "-q"), ("play", "-q"), ("afplay",),
+)  # fmt: skip
 
 
 def show(
-    manifest: str | os.PathLike[str], identity: str, output: str | os.PathLike[str] | None = None
+    manifest: str | os.PathLike[str],
+    identity: str,
+    output: str | os.PathLike[str] | None = None,
+    play: bool = False,
 ) -> list[Path]:
     """Print an example's row, prompt and answer, draw it, and write its audio; returns the files.
 
@@ -27,9 +37,10 @@ def show(
         identity: the id of the example.
         output: the PNG file (None: named by the id, in the present folder). Every clip is written beside it as
             16-bit WAV under the same name; the second clip of an example ends in `-2.wav`.
+        play: also play the clips, with the first of `PLAYERS` that is installed.
 
     Raises:
-        ManifestError: a bad manifest. ValueError: an id that is not in it, or an output that is no PNG.
+        ManifestError: a bad manifest. ValueError: an id that is not in it, an output that is no PNG, or no player.
         AudioError: a clip that cannot be read, or that is longer than 30 s.
     """
     import soundfile
@@ -42,6 +53,7 @@ def show(
     picture = Path(re.sub(r"[^\w.-]+", "_", identity) + ".png" if output is None else output)
     if picture.suffix.lower() != ".png":
         raise ValueError(f"{picture}: the picture is a PNG file: give a name that ends in .png")
+    player = _player() if play else []
     found = [example for example in read_manifest(manifest) if example.id == identity]
     if not found:
         raise ValueError(f"{manifest}: no example has the id {identity!r}: give one of its ids")
@@ -57,22 +69,65 @@ def show(
         files.append(path)
     print(describe(example))
     print("\n".join(f"written: {path}" for path in files))
+    if player:
+        for path in files[1:]:
+            _run(player, path)
     return files
 
 
+def _player() -> list[str]:
+    """The command that plays a file; ValueError where none of `PLAYERS` is installed."""
+    for command in PLAYERS:
+        if shutil.which(command[0]):
+            return list(command)
+    names = ", ".join(command[0] for command in PLAYERS)
+    raise ValueError(
+        f"nothing here plays audio: install one of {names}, or open the WAV file beside the picture"
+    )
+
+
+def _run(player: list[str], path: Path) -> None:
+    done = subprocess.run([*player, str(path.absolute())], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ValueError(f"{path}: {player[0]} did not play it: {reason}")
+
+
 def spans_of(example: Example) -> list[Span]:
-    """What is heard when, to draw: words, or spans, or the events that a synthetic example's `meta` tells."""
+    """What is heard when, to draw: words, or spans, or the events or notes that a synthetic example's `meta` tells.
+
+    Events are rows of [class, start, end], notes of [start, length, MIDI pitch], in seconds.
+    """
     if example.words:
         return [Span("words", word.start, word.end, word.word) for word in example.words]
     if example.spans:
         return list(example.spans)
-    events = example.meta.get("events")
-    rows = events if isinstance(events, list) else []
-    return [
-        Span(str(row[0]), float(row[1]), float(row[2]))
-        for row in rows
-        if isinstance(row, list) and len(row) == 3 and all(isinstance(time, (int, float)) for time in row[1:])
+    events = [
+        Span(str(label), float(start), float(end))
+        for label, start, end in _rows(example, "events")
+        if _numbers(start, end)
     ]
+    notes = [
+        Span("notes", float(start), float(start + length), note_name(round(pitch)))
+        for start, length, pitch in _rows(example, "notes")
+        if _numbers(start, length, pitch)
+    ]
+    return events or notes
+
+
+def _rows(example: Example, name: str) -> list[list[Any]]:
+    """What `meta` has under that name, if it is rows of three."""
+    rows = example.meta.get(name)
+    return [row for row in rows if isinstance(row, list) and len(row) == 3] if isinstance(rows, list) else []
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
+
+
+def note_name(pitch: int) -> str:
+    """A MIDI pitch as musicians write it: 60 is "C4"."""
+    return f"{_NOTES[pitch % 12]}{pitch // 12 - 1}"
 
 
 def describe(example: Example) -> str:

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,15 @@ from qwen_audio.data.synthetic.music_melodies import TUNES, TUNES_BY_TITLE, exce
 from qwen_audio.data.synthetic.music_notes import DRUMS
 from qwen_audio.data.synthetic.music_patterns import BASS_PATTERNS, CHORD_PATTERNS
 from qwen_audio.data.synthetic.music_piece import draw_plan
-from qwen_audio.data.synthetic.music_theory import QUALITIES, RHYTHMS, Chord, progression
+from qwen_audio.data.synthetic.music_theory import (
+    QUALITIES,
+    RHYTHMS,
+    SCALES,
+    Chord,
+    key_name,
+    progression,
+    spelt,
+)
 from qwen_audio.data.synthetic.music_voice import SINGERS
 from qwen_audio.data.synthetic.music_words import caption
 from qwen_audio.data.synthetic.write import write_dataset
@@ -100,6 +109,51 @@ def test_questions_are_answered_by_the_facts() -> None:
     assert len(asked) >= 10
 
 
+def test_the_words_of_a_question_do_not_give_its_answer_away() -> None:
+    """A reader who has seen the answers to half of the questions guesses the other half as often as chance has it."""
+    generator, rng = MusicGenerator({"music_qa": 1.0}), np.random.default_rng(1)
+    generator._perform = lambda rng, plan: (None, {})  # nobody listens here
+    groups: defaultdict[str, list[dict]] = defaultdict(list)
+    for _ in range(4000):
+        asked = generator._question(rng)[1]
+        groups[asked["question"].split('"')[0]].append(asked)
+    assert len(groups) == 11
+    for name, rows in groups.items():
+        offered = Counter(choice for row in rows for choice in row["choices"])
+        assert {c for c, n in offered.items() if n > 30} <= {row["text"] for row in rows}, name
+        half, seen = len(rows) // 2, Counter()
+        for row in rows[:half]:
+            words = row["question"] if '"' in row["question"] else ""
+            seen.update((words, choice, choice == row["text"]) for choice in row["choices"])
+        guessed = []
+        for row in rows[half:]:
+            words = row["question"] if '"' in row["question"] else ""
+            yes = {choice: seen[words, choice, True] + 1 for choice in row["choices"]}
+            shares = {choice: n / (n + seen[words, choice, False] + 2) for choice, n in yes.items()}
+            guessed.append(max(row["choices"], key=shares.__getitem__) == row["text"])
+        chance = np.mean([1 / len(row["choices"]) for row in rows[half:]])
+        assert np.mean(guessed) < chance + 2.5 * np.sqrt(0.25 / len(guessed)), name
+
+
+def test_melody_and_chords_can_change_players() -> None:
+    rng, exchanged = np.random.default_rng(0), 0
+    for plan in (draw_plan(rng) for _ in range(200)):
+        other = plan.exchanged
+        if other:
+            exchanged += 1
+            assert (other.lead, other.chords) == (plan.chords, plan.lead) and other.lead_name in caption(
+                rng, other
+            )
+        else:  # sung, or chords that the lead has no range for
+            assert plan.singer or plan.lead.high - plan.lead.low < 35
+    assert exchanged > 100
+
+
+def test_an_instrument_that_is_asked_for_by_its_tag_plays_alone() -> None:
+    for sample in draw("instrument", 12):
+        assert list(sample.example.meta["parts"].values()) == [sample.example.label]
+
+
 def test_captions_say_what_is_true() -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
@@ -111,6 +165,8 @@ def test_captions_say_what_is_true() -> None:
         assert ("alone" in text) == plan.staggered and ("gets" in text) == bool(plan.dynamics)
         assert f"in a {({'major': 'minor', 'minor': 'major'})[plan.mode]} key" not in text
         assert " a organ" not in text and " a oboe" not in text
+        parts = list(plan.parts.values())
+        assert ("a second" in text) == (parts.count(plan.lead_name) > 1)
 
 
 def test_every_genre_can_be_played() -> None:
@@ -127,7 +183,15 @@ def test_every_genre_can_be_played() -> None:
 
 def test_chords_are_in_their_key() -> None:
     assert Chord(9, "m").voicing(57) == [57, 60, 64] and Chord(0, "").bass(29) == 36
-    assert Chord(2, "7").name == "D7" and QUALITIES["maj7"] == (0, 4, 7, 11)
+    assert Chord(2, "7").name(7, "major") == "D7" and QUALITIES["maj7"] == (0, 4, 7, 11)
+    assert [Chord(root, "").name(1, "minor") for root in (1, 4, 8, 9)] == ["C#", "E", "G#", "A"]
+    assert [spelt(root, 8, "major") for root in (8, 1, 3)] == ["Ab", "Db", "Eb"]
+    assert (key_name(8, "minor"), key_name(8, "major"), key_name(1, "major")) == (
+        "G sharp minor", "A flat major", "D flat major",
+    )  # fmt: skip
+    for tonic in range(12):
+        for mode, scale in SCALES.items():  # seven letters, each once
+            assert len({spelt(tonic + step, tonic, mode)[0] for step in scale}) == 7, (tonic, mode)
     rng = np.random.default_rng(0)
     for style in ("plain", "seventh", "blues", "dark"):
         for mode, third in (("major", 4), ("minor", 3)):

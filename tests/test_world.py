@@ -11,7 +11,7 @@ from annotations import given_back, wanted
 
 from qwen_audio.cli import main
 from qwen_audio.data import stats
-from qwen_audio.data.manifest import read_manifest
+from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.data.sources import SourceConfig
 from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
 from qwen_audio.data.synthetic.write import write_world
@@ -172,6 +172,46 @@ def test_what_is_drawn_are_words_spans_or_the_events_of_meta(small):
     assert spans_of(told) == [Span("rain", 0.5, 2.0)]
 
 
+def test_notes_of_meta_are_drawn_with_their_names(small):
+    row = next(row for row in read_manifest(small) if row.task == "note_pitch")
+    told = row.model_copy(update={"meta": {"notes": [[0.5, 0.25, 60], [1, 0.5, 70], ["x", 1, 2]]}})
+    assert spans_of(told) == [Span("notes", 0.5, 0.75, "C4"), Span("notes", 1.0, 1.5, "Bb4")]
+
+
+def test_show_plays_where_a_player_is_installed(capsys, small, tmp_path, monkeypatch):
+    row = next(row for row in read_manifest(small) if row.task == "speaker_verification")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    picture = tmp_path / "new" / "pair.png"
+    arguments = ("show", small, row.id, "--output", picture, "--play")
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "nothing here plays audio: install one of ffplay" in err and not picture.exists()
+    player = tmp_path / "bin" / "aplay"
+    player.parent.mkdir()
+    player.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/played\n', encoding="utf-8")
+    player.chmod(0o755)
+    assert run(capsys, *arguments)[0] == 0
+    played = (tmp_path / "played").read_text().splitlines()
+    assert played == [f"-q {picture.with_suffix('.wav')}", f"-q {picture.with_name('pair-2.wav')}"]
+    player.write_text("#!/bin/sh\necho no device >&2\nexit 1\n", encoding="utf-8")
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "aplay did not play it: no device" in err
+
+
+def test_characters_without_a_glyph_are_written_out_and_said_once(capsys, monkeypatch):
+    from qwen_audio import glyphs
+
+    monkeypatch.setattr(glyphs, "_characters", lambda: frozenset(range(128)))
+    glyphs._advise.cache_clear()
+    assert glyphs.drawable("こんにちは") == "konnitiha" and glyphs.drawable("한국") == "hangug"
+    assert glyphs.drawable("你 5 $") == r"U+4F60 5 \$"
+    err = capsys.readouterr().err
+    assert "fonts-noto-cjk" in err and err.count("\n") == 1
+    assert glyphs.drawable("a b") == "a b" and capsys.readouterr().err == ""
+    monkeypatch.undo()
+    glyphs._advise.cache_clear()
+    assert glyphs.drawable("plain été") == "plain été"
+
+
 def test_labels_are_drawn_where_they_are_in_time(tmp_path):
     from matplotlib.image import imread
 
@@ -193,13 +233,41 @@ def test_stats_count_hours_languages_durations_and_labels(capsys, small, tmp_pat
     assert (code, err) == (0, "")
     counted = stats.count(read_manifest(small))
     for task, found in counted.items():
-        assert f"{task} " in out and f"{np.median(found.seconds):.2f}" in out
+        assert f"│{task}" in out and f"{np.median(found.seconds):.2f}" in out
         assert sum(found.languages.values()) == pytest.approx(sum(found.seconds))
-    assert list(counted["note_pitch"].languages) == ["none"] and "none 0.00" in out
+    assert list(counted["note_pitch"].languages) == ["none"] and "hours by language" in out
+    codes = next(line for line in out.splitlines() if "none" in line)
+    assert all(code in codes for found in counted.values() for code in found.languages)
     verification = counted["speaker_verification"].labels
     assert set(verification) <= {"yes", "no"} and f"{next(iter(verification))} (" in out
     assert counted["event_detection"].labels and not counted["word_timestamps"].labels
     assert (tmp_path / "new" / "stats.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_stats_have_a_line_for_each_task_in_80_columns_and_in_a_pipe(capsys, small, monkeypatch):
+    for columns, most in (("80", 80), (None, 120)):
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if columns:
+            monkeypatch.setenv("COLUMNS", columns)
+        _, out, _ = run(capsys, "data", "stats", small)
+        lines = out.splitlines()
+        assert max(map(len, lines)) <= most and not any("…" in line for line in lines)
+        tasks = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+        assert tasks.count("speaker_verification") == 3 and "" not in tasks
+
+
+def test_what_tasks_without_a_label_ask_for_is_counted():
+    audio = [{"path": "a.wav", "duration": 1.0}]
+    rows = [
+        Example(id="1", task="dialect_asr", audio=audio, text="grüezi", language="de", meta={"dialect": "Swiss"}),
+        Example(
+            id="2", task="entity_recognition", audio=audio, text="in Rome", language="en",
+            meta={"entities": [{"type": "place", "filler": "Rome"}]},
+        ),
+        Example(id="3", task="keyword_spotting", audio=audio, text="go", language="en", words=[["go", 0.1, 0.3]]),
+    ]  # fmt: skip
+    counted = stats.count(rows)
+    assert [list(found.labels) for found in counted.values()] == [["Swiss"], ["place"], ["go"]]
 
 
 def test_a_row_without_duration_is_measured(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -19,6 +20,7 @@ from qwen_audio.data.codecs import CODECS, mu_law, pass_codec
 from qwen_audio.timestamps import Word
 
 NOISE_COLOURS = ("white", "pink", "brown", "babble", "hum")
+_HEARD_DECAY = 0.75  # of a reverberation: its last 15 dB are not heard
 _SPEED_GRID = 0.005  # speed factors are multiples of this: soxr is quick for ratios of small integers
 
 
@@ -71,41 +73,75 @@ class Augment:
         Returns a new float32 wave, (n,) or (n / speed factor,), within -1..1, and the words with scaled times
         (None for None).  Silence stays silence.  Raises ValueError for a wave that is empty or not mono.
         """
+        changed, facts = self.distort(wave, rng)
+        if words is None:
+            return changed, None
+        factor, end = facts.get("speed", 1.0), changed.size / SAMPLE_RATE
+        if factor == 1.0:
+            return changed, list(words)
+        return changed, [Word(w.word, min(w.start / factor, end), min(w.end / factor, end)) for w in words]
+
+    def distort(self, wave: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
+        """The same for a wave alone, and what was done to it.
+
+        The facts are those of "speed" (factor), "eq" (true), "reverberation_s" and "direct_db" (the direct sound
+        over all the rest), "noise" and "snr_db", "band_hz", "clip_db", "peak_db", "quantise" ("mu-law" or bits),
+        "codec" and "bit_rate" that apply.
+        """
         if wave.ndim != 1 or wave.size == 0:
             raise ValueError(f"the wave has the shape {wave.shape}: give one channel, (n,), with n > 0")
         wave = np.array(wave, dtype=np.float32)
-        timed = None if words is None else list(words)
+        facts: dict[str, Any] = {}
         dice = rng.random(8)
         if dice[0] < self.speed:
-            wave, timed = change_speed(wave, _speed_factor(rng, self.speed_range), timed)
+            factor = _speed_factor(rng, self.speed_range)
+            wave, _ = change_speed(wave, factor)
+            facts["speed"] = factor
         if dice[1] < self.eq:
             wave = shape_spectrum(wave, _random_eq(rng))
+            facts["eq"] = True
         if dice[2] < self.room:
-            wave = reverberate(wave, room_impulse(rng))
+            impulse = room_impulse(rng)
+            wave = reverberate(wave, impulse)
+            facts["reverberation_s"] = round(impulse.size / (_HEARD_DECAY * SAMPLE_RATE), 3)
+            facts["direct_db"] = round(float(-10 * np.log10(np.sum(np.square(impulse[1:])))), 2)
         if dice[3] < self.noise:
             colour = NOISE_COLOURS[rng.integers(len(NOISE_COLOURS))]
-            wave = add_noise(wave, noise(rng, colour, wave), rng.uniform(*self.snr_range))
+            disturbance = noise(rng, colour, wave)
+            snr = rng.uniform(*self.snr_range)
+            wave = add_noise(wave, disturbance, snr)
+            facts |= {"noise": colour, "snr_db": round(float(snr), 2)}
         if dice[4] < self.telephone:
             low = rng.uniform(150.0, 350.0) if rng.random() < 0.4 else 0.0
-            wave = limit_band(wave, low, rng.uniform(3300.0, 3900.0))
+            high = rng.uniform(3300.0, 3900.0)
+            wave = limit_band(wave, low, high)
+            facts["band_hz"] = [round(low), round(high)]
         peak = float(np.abs(wave).max())
         if peak == 0.0:
-            return wave, timed
+            return wave, facts
         if dice[5] < self.clip:
-            limit = np.float32(peak * 10 ** (-rng.uniform(1.0, 8.0) / 20))
+            cut = rng.uniform(1.0, 8.0)
+            limit = np.float32(peak * 10 ** (-cut / 20))
+            facts["clip_db"] = round(float(cut), 2)
             wave = np.clip(wave, -limit, limit)
             peak = float(limit)
         if dice[7] < self.gain:
-            wave = wave * np.float32(10 ** (rng.uniform(*self.peak_range) / 20) / peak)
+            level = rng.uniform(*self.peak_range)
+            wave = wave * np.float32(10 ** (level / 20) / peak)
+            facts["peak_db"] = round(float(level), 2)
         elif peak > 1.0:
             wave = wave / np.float32(peak)
         if dice[6] < self.quantise:
-            wave = mu_law(wave) if rng.random() < 0.5 else round_to_bits(wave, int(rng.integers(8, 13)))
+            bits = None if rng.random() < 0.5 else int(rng.integers(8, 13))
+            wave = round_to_bits(wave, bits) if bits else mu_law(wave)
+            facts["quantise"] = bits or "mu-law"
         # Drawn only where it can happen: a seed gives the waves it gave before there were codecs.
         if self.codec > 0 and rng.random() < self.codec:
             name = tuple(CODECS)[rng.integers(len(CODECS))]
-            wave = pass_codec(wave, name, int(rng.choice(CODECS[name].bit_rates)))
-        return wave, timed
+            rate = int(rng.choice(CODECS[name].bit_rates))
+            wave = pass_codec(wave, name, rate)
+            facts |= {"codec": name, "bit_rate": rate}
+        return wave, facts
 
 
 def change_speed(
@@ -144,7 +180,7 @@ def room_impulse(rng: np.random.Generator) -> np.ndarray:
     The reverberation time (60 dB) is 0.1..0.7 s, the direct sound 0..18 dB above all the rest.  (n,) float32.
     """
     reverberation = rng.uniform(0.1, 0.7)
-    size = int(reverberation * 0.75 * SAMPLE_RATE)  # the last 15 dB of the decay are not heard
+    size = int(reverberation * _HEARD_DECAY * SAMPLE_RATE)
     impulse = rng.standard_normal(size, dtype=np.float32)
     impulse *= np.exp(np.arange(size, dtype=np.float32) * np.float32(-6.91 / (reverberation * SAMPLE_RATE)))
     predelay = int(rng.uniform(0.002, 0.02) * SAMPLE_RATE)

@@ -22,14 +22,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError
 from qwen_audio.data.augment import Augment
+from qwen_audio.data.channel import distort
 from qwen_audio.data.collate import Batch, Collator, Row
 from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sources import Source
 
-# A change of speed moves pitch and voice, a change of gain moves loudness: no such distortion where the answer
-# depends on it.
-SPEED_MATTERS = ("note_pitch", "note_analysis", "speaker_verification", "speaker_gender", "speaker_age")
-LEVEL_MATTERS = ("note_velocity", "note_analysis")
 # So many text tokens cost as much as a second of audio, which passes through both towers, where these are of a size
 # (a larger language model makes text dearer still).
 TOKENS_PER_SECOND = 80
@@ -73,19 +70,7 @@ class Mixture:
         sample = self.sources[chosen].sample(rng)
         if not isinstance(sample, Sample) or self.augment is None or rng.random() >= self.shares[chosen]:
             return sample, rng
-        example, waves = sample.example, []
-        augment = self.augment
-        if example.task in SPEED_MATTERS:
-            augment = replace(augment, speed=0.0)
-        if example.task in LEVEL_MATTERS:
-            augment = replace(augment, gain=0.0, clip=0.0)
-        for wave in sample.waves:
-            # Word times belong to the first clip: only single-clip examples have them.
-            wave, words = augment(wave, rng, example.words)
-            waves.append(wave)
-            if words is not None:
-                example = example.model_copy(update={"words": words})
-        return Sample(example, waves), rng
+        return distort(sample, self.augment, rng), rng
 
 
 @dataclass(frozen=True)

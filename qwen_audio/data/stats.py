@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NO_LANGUAGE = "none"
+_SHOWN_LANGUAGES = 9
+_PIPE_WIDTH = 120  # characters of a line where no terminal says how many there are
 _SHOWN_LABELS = 8  # of a task, in the table; the picture has twice as many
 
 
@@ -25,7 +27,8 @@ class TaskStats:
     """Counts of one task.
 
     seconds: audio of each example, all its clips together; languages: seconds by code, "none" where there is no
-    speech; labels: how often each class occurs: the example's label, or the labels of its spans.
+    speech; labels: how often each class occurs: the example's label, or the labels of its spans, or what its task has
+    instead: the dialect, the types of entities, the keywords.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -44,11 +47,22 @@ def count(examples: list[Example]) -> dict[str, TaskStats]:
         seconds = sum(_seconds(ref) for ref in example.audio)
         stats.seconds.append(seconds)
         stats.languages[example.language or NO_LANGUAGE] += seconds
-        if example.label is not None:
-            stats.labels[example.label] += 1
-        elif example.spans:
-            stats.labels.update(span.label for span in example.spans)
+        stats.labels.update(_labels(example))
     return dict(tasks)
+
+
+def _labels(example: Example) -> list[str]:
+    if example.label is not None:
+        return [example.label]
+    if example.spans:
+        return [span.label for span in example.spans]
+    if example.task == "keyword_spotting":
+        return [word.word for word in example.words or []]
+    if example.task == "entity_recognition":
+        entities = example.meta.get("entities")
+        return [str(e["type"]) for e in entities or [] if isinstance(e, dict) and "type" in e]
+    dialect = example.meta.get("dialect")
+    return [str(dialect)] if example.task == "dialect_asr" and dialect else []
 
 
 def _seconds(ref: AudioRef) -> float:
@@ -57,31 +71,66 @@ def _seconds(ref: AudioRef) -> float:
     return len(load_audio(ref.path, start=ref.start)) / SAMPLE_RATE
 
 
-def tables(tasks: dict[str, TaskStats]) -> list[Table]:
-    """Hours by task and language with durations, and the commonest labels."""
+def tables(tasks: dict[str, TaskStats], width: int = _PIPE_WIDTH) -> list[Table]:
+    """Hours by task with durations, hours by task and language, and the commonest labels: a line for each task, of
+    `width` characters."""
     from rich.table import Table
 
-    hours = Table(title="hours")
-    for name in ("task", "examples", "hours", "shortest s", "median s", "longest s", "by language"):
-        hours.add_column(name, justify="left" if name in ("task", "by language") else "right")
+    hours = Table("task", title="hours")
+    for name in ("examples", "hours", "shortest s", "median s", "longest s"):
+        hours.add_column(name, justify="right")
     for task, stats in tasks.items():
-        shares = ", ".join(f"{code} {_hours(s)}" for code, s in _descending(stats.languages))
-        lengths = [f"{f(stats.seconds):.2f}" for f in (min, np.median, max)]
-        hours.add_row(task, str(len(stats.seconds)), _hours(sum(stats.seconds)), *lengths, shares)
+        hours.add_row(task, str(len(stats.seconds)), _hours(sum(stats.seconds)), *_lengths(stats.seconds))
     total = [seconds for stats in tasks.values() for seconds in stats.seconds]
     hours.add_section()
-    lengths = [f"{f(total):.2f}" for f in (min, np.median, max)]
-    hours.add_row("all", str(len(total)), _hours(sum(total)), *lengths, "")
-    found = [hours]
+    hours.add_row("all", str(len(total)), _hours(sum(total)), *_lengths(total))
+    found = [hours, _languages(tasks)]
     if any(stats.labels for stats in tasks.values()):
         labels = Table("task", "classes", "labels (times)", title="labels")
+        taken = max(map(len, tasks)) + len("classes") + 4  # the lines between columns too
         for task, stats in tasks.items():
             if stats.labels:
-                shown = [f"{name} ({n})" for name, n in stats.labels.most_common(_SHOWN_LABELS)]
-                more = ["..."] if len(stats.labels) > _SHOWN_LABELS else []
-                labels.add_row(task, str(len(stats.labels)), ", ".join(shown + more))
+                labels.add_row(task, str(len(stats.labels)), _fitting(stats.labels, width - taken))
         found.append(labels)
+    for table in found:
+        table.padding = (0, 0)
+        for column in table.columns:
+            column.no_wrap = True
     return found
+
+
+def _fitting(labels: Counter[str], room: int) -> str:
+    """The commonest labels with their numbers, as many as a line of `room` characters holds."""
+    names = [f"{name} ({n})" for name, n in labels.most_common(_SHOWN_LABELS)]
+    for shown in range(len(names), 0, -1):
+        line = ", ".join(names[:shown]) + (", ..." if shown < len(labels) else "")
+        if len(line) <= room:
+            return line
+    return "..."
+
+
+def _lengths(seconds: list[float]) -> list[str]:
+    return [f"{f(seconds):.2f}" for f in (min, np.median, max)]
+
+
+def _languages(tasks: dict[str, TaskStats]) -> Table:
+    """Hours by task and language; the commonest languages have columns of their own, "none" is no speech."""
+    from rich.table import Table
+
+    hours: defaultdict[str, float] = defaultdict(float)
+    for stats in tasks.values():
+        for code, seconds in stats.languages.items():
+            hours[code] += seconds
+    codes = [code for code, _ in _descending(hours)]
+    shown, rest = codes[:_SHOWN_LANGUAGES], codes[_SHOWN_LANGUAGES:]
+    table = Table("task", title="hours by language")
+    for name in (*shown, *(["others"] if rest else [])):
+        table.add_column(name, justify="right")
+    for task, stats in tasks.items():
+        row = [stats.languages.get(code, 0.0) for code in shown]
+        row += [sum(stats.languages.get(code, 0.0) for code in rest)] if rest else []
+        table.add_row(task, *(_hours(seconds) if seconds else "" for seconds in row))
+    return table
 
 
 def _descending(seconds: dict[str, float]) -> list[tuple[str, float]]:
@@ -97,7 +146,8 @@ def draw(tasks: dict[str, TaskStats], path: str | os.PathLike[str]) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    from qwen_audio.draw import plain, save
+    from qwen_audio.draw import save
+    from qwen_audio.glyphs import drawable
 
     labelled = {task: stats for task, stats in tasks.items() if stats.labels}
     bars = [min(len(stats.labels), 2 * _SHOWN_LABELS) for stats in labelled.values()]
@@ -127,7 +177,7 @@ def draw(tasks: dict[str, TaskStats], path: str | os.PathLike[str]) -> None:
             for label, number in stats.labels.most_common(2 * _SHOWN_LABELS)
         ]
         right.barh(range(len(rows)), [number for _, number in rows], color="#557799")
-        right.set_yticks(range(len(rows)), [plain(name) for name, _ in rows], fontsize=6)
+        right.set_yticks(range(len(rows)), [drawable(name) for name, _ in rows], fontsize=6)
         right.set_ylim(len(rows) - 0.5, -0.5)
         right.set_xlabel(f"times that a label occurs (the {2 * _SHOWN_LABELS} commonest of each task)")
     save(figure, path)
@@ -144,7 +194,9 @@ def show_stats(manifest: str | os.PathLike[str], output: str | os.PathLike[str] 
         raise ValueError(f"{output}: the picture is a PNG file: give a name that ends in .png")
     tasks = count(read_manifest(manifest))
     console = Console()
-    for table in tables(tasks):
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_PIPE_WIDTH)
+    for table in tables(tasks, console.width):
         console.print(table)
     if output is not None:
         draw(tasks, output)

@@ -13,6 +13,8 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from qwen_audio.audio import SAMPLE_RATE
 
+FRAME = 80  # samples of the frames in which levels are measured: 5 ms
+FLOOR_DB = -30.0  # what lies below the loudest frame by more is not heard as the event
 Gain = Callable[[np.ndarray], np.ndarray]  # frequencies in Hz -> amplitude factors
 
 
@@ -136,3 +138,15 @@ def room(rng: np.random.Generator, wave: np.ndarray, reverberation: float, wet: 
     size = next_fast_len(len(wave) + n, real=True)
     tail = irfft(rfft(wave, size) * rfft(response, size), size)[: len(wave)]
     return wave + wet * tail
+
+
+def stretches(wave: np.ndarray, pause: float, floor_db: float = FLOOR_DB) -> list[tuple[int, int]]:
+    """Where (n,) sounds, as (first sample, end): frames within `floor_db` of the loudest, pauses bridged."""
+    count = max(len(wave) // FRAME, 1)
+    frames = wave[: count * FRAME].reshape(count, -1)
+    power = np.einsum("ij,ij->i", frames, frames)
+    if not power.max() > 0:
+        return []
+    loud = np.flatnonzero(power >= power.max() * 10 ** (floor_db / 10))
+    cuts = np.flatnonzero(np.diff(loud) * FRAME > pause * SAMPLE_RATE) + 1
+    return [(int(g[0]) * FRAME, min(int(g[-1] + 1) * FRAME, len(wave))) for g in np.split(loud, cuts)]

@@ -41,8 +41,8 @@ TASK_WEIGHTS = {
 }
 _HELD_OUT_PARTS = 6  # one combination in this many is held out
 _STREAMS = {False: 3, True: 4}  # spawn keys: training and held-out pieces never share a stream
-_ATTEMPTS = 2000
-_SUNG_TUNES, _SUNG_MOODS, _SOLO = 0.25, 0.4, 0.5
+_ATTEMPTS = 20_000
+_SUNG_TUNES, _SUNG_MOODS = 0.25, 0.4
 _LEAST_NOTES = 8  # of a melody that is to be recognised
 _TAIL = 0.5
 
@@ -123,15 +123,27 @@ class MusicGenerator:
         mood: str | None = None,
         plain: bool = False,
         alone: Player | Singer | None = None,
+        exchanged: bool | None = None,
     ) -> Plan:
-        """A plan on the right side of the held-out border that is `wanted`; `alone`: who performs it alone."""
+        """A plan on the right side of the held-out border that is `wanted`.
+
+        alone: who performs it alone; exchanged: whether melody and chords have changed players. If that is not None,
+        the piece is on the same side of the border whoever has the melody, so that neither is likelier.
+        """
         for _ in range(_ATTEMPTS):
             plan = draw_plan(rng, mood=mood, plain=plain)
             if isinstance(alone, Singer):
                 plan = replace(plan, lead=None, singer=alone, entries={"lead": 0})
             elif alone:
                 plan = replace(plan, lead=alone, singer=None, entries={"lead": 0})
-            if is_held_out(plan.genre, plan.key, plan.performer) == self.held_out and wanted(plan):
+            performers = {plan.performer}
+            if exchanged is not None:
+                if (other := plan.exchanged) is None:
+                    continue
+                performers.add(other.performer)
+                plan = other if exchanged else plan
+            sides = {is_held_out(plan.genre, plan.key, name) for name in performers}
+            if sides == {self.held_out} and wanted(plan):
                 return plan
         raise RuntimeError(f"no piece of the kind that was asked for in {_ATTEMPTS} attempts")
 
@@ -143,7 +155,7 @@ class MusicGenerator:
             "key": plan.key,
             "tempo": plan.tempo,
             "metre": plan.metre,
-            "chords": [chord.name for chord in plan.chord_row],
+            "chords": [chord.name(plan.tonic, plan.mode) for chord in plan.chord_row],
             "parts": plan.parts,
             "entries": plan.entries,
             "dynamics": plan.dynamics,
@@ -164,6 +176,7 @@ class MusicGenerator:
         return wave, facts | {"text": caption(rng, plan)}
 
     def _emotion(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
+        # A singer sings alone: the emotion of the singer is that of the music, whichever is asked for.
         mood = str(rng.choice(list(MOODS)))
         singer = SINGERS[rng.integers(len(SINGERS))] if rng.random() < _SUNG_MOODS else None
         wave, facts = self._perform(rng, self._plan(rng, mood=mood, plain=True, alone=singer))
@@ -172,28 +185,25 @@ class MusicGenerator:
         return wave, facts | {"label": mood, "text": mood, "choices": sorted(MOODS)}
 
     def _question(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-        kind = QUESTIONS[str(rng.choice(list(QUESTIONS)))]
-        wished = kind.answers[rng.integers(len(kind.answers))]
-        plan = self._plan(rng, lambda plan: kind.fits(plan, wished))
-        question, answer, choices = kind.ask(rng, plan, wished)
+        name = str(rng.choice(list(QUESTIONS)))
+        kind = QUESTIONS[name]
+        case = kind.cases[rng.integers(len(kind.cases))]
+        exchanged = case == "exchanged" if name == "lead" else None
+        plan = self._plan(rng, lambda plan: kind.fits(plan, case), exchanged=exchanged)
+        question, answer, choices = kind.ask(rng, plan, case)
         wave, facts = self._perform(rng, plan)
         return wave, facts | {"question": question, "text": answer, "label": answer, "choices": choices}
 
     def _instrument(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-        """The lead instrument of a piece, or any instrument alone."""
+        """Any instrument alone: of several, only a question (`music_qa`) can say which one is meant."""
         names = [row.name for row in INSTRUMENTS]
-        if rng.random() < _SOLO:
-            row = INSTRUMENTS[rng.integers(len(INSTRUMENTS))]
-            lead = player(row.name, int(rng.choice(row.programs)))
-            plan = self._plan(rng, plain=True, alone=lead)
-            question = TASKS["instrument"].question
-        else:
-            plan = self._plan(rng, lambda plan: plan.lead_name in names, plain=True)
-            question = "Which instrument plays the melody?"
+        row = INSTRUMENTS[rng.integers(len(INSTRUMENTS))]
+        lead = player(row.name, int(rng.choice(row.programs)))
+        plan = self._plan(rng, plain=True, alone=lead)
         playing = {FAMILIES[name] for name in plan.parts.values() if name in FAMILIES}
         others = [name for name in names if FAMILIES[name] not in playing]
         wave, facts = self._perform(rng, plan)
-        return wave, facts | {"question": question} | _label(rng, plan.lead_name, others)
+        return wave, facts | _label(rng, plan.lead_name, others)
 
     def _recognition(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
         who: Player | Singer

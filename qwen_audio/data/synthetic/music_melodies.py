@@ -2,7 +2,8 @@
 
 A melody is written as `PITCH/UNITS`: pitch as letter, accidental and octave (C4 is MIDI pitch 60), length in
 units (1 where left out), R for a rest.  What a unit is (an eighth, a quarter) differs; `tempos` says how many
-of them a minute has.  All were published before 1900 but "Happy Birthday to You" (melody 1893).
+of them a minute has.  All melodies were published before 1900, the youngest being that of "Happy Birthday to
+You" (1893).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ wave, melody = perform(rng, plan, store)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from qwen_audio.data.synthetic.acoustics import filtered, room, slope
 from qwen_audio.data.synthetic.music_genres import GENRES, MOODS, TEMPO_CLASSES, Genre, Mood, Player, player
 from qwen_audio.data.synthetic.music_notes import DRUMS, NOTE_SECONDS, NoteStore
 from qwen_audio.data.synthetic.music_patterns import BASS_PATTERNS, CHORD_PATTERNS
-from qwen_audio.data.synthetic.music_theory import KEY_NAMES, Chord, melody, progression
+from qwen_audio.data.synthetic.music_theory import Chord, key_name, melody, progression
 from qwen_audio.data.synthetic.music_voice import DELIVERIES, SINGERS, Singer, sing
 
 MIN_SECONDS, MAX_SECONDS = 4.0, 11.4  # of the bars; what rings on after them adds `_TAIL` at most
@@ -27,6 +27,7 @@ _RAMP_DB = 20.0
 _SUNG = 0.12
 _VOICE_GAIN = 1.0
 _CHORD_GAIN, _BASS_GAIN = 0.35, 0.5  # the melody is 1
+_CHORD_REACH = {"power": 18, "arpeggio": 23, "sixteenths": 23}  # semitones from the lowest pitch; else 11
 _DRUM_GAINS = {
     "kick": 0.8,
     "snare": 0.5,
@@ -73,7 +74,7 @@ class Plan:
 
     @property
     def key(self) -> str:
-        return f"{KEY_NAMES[self.tonic]} {self.mode}"
+        return key_name(self.tonic, self.mode)
 
     @property
     def lead_name(self) -> str:
@@ -90,6 +91,19 @@ class Plan:
         bass = self.bass.name if self.bass else ""
         names = {"lead": self.lead_name, "chords": self.chords.name, "bass": bass, "drums": "drums"}
         return {part: names[part] for part in self.entries}
+
+    @property
+    def exchanged(self) -> Plan | None:
+        """The same piece with the melody and the chords changing players; None where one cannot play the other's part.
+
+        Which of the two plays the melody then cannot be known from what they are.
+        """
+        if self.lead is None:
+            return None
+        reach = _CHORD_REACH.get(self.rules.chord_pattern, 11)
+        if self.lead.high < _chord_low(self, self.lead) + reach:
+            return None
+        return replace(self, lead=self.chords, chords=self.lead)
 
     @property
     def staggered(self) -> bool:
@@ -209,8 +223,14 @@ def _strokes(plan: Plan, start: float, beats: float, bar: int) -> list[tuple[flo
     return [(first + k * length, length) for k in range(times)]
 
 
-def _play_chords(rng: np.random.Generator, track: np.ndarray, plan: Plan, store: NoteStore) -> None:
+def _chord_low(plan: Plan, who: Player) -> int:
+    """The lowest pitch of the chords: that of the pattern, in an octave that the player has."""
     low = {"power": 40, "arpeggio": 57, "sixteenths": 57}.get(plan.rules.chord_pattern, 55)
+    return low + 12 * max(0, math.ceil((who.low - low) / 12))
+
+
+def _play_chords(rng: np.random.Generator, track: np.ndarray, plan: Plan, store: NoteStore) -> None:
+    low = _chord_low(plan, plan.chords)
     for bar in range(plan.entries["chords"], len(plan.chord_row)):
         chord = plan.chord_row[bar]
         notes = chord.voicing(low)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 KEY_NAMES = ("C", "C sharp", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
+# Where a key is usually written with another name, and the letters that notes and chords of keys are spelt with.
+_USUAL_KEYS = {(1, "major"): "D flat", (8, "minor"): "G sharp"}
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_DEGREES = (0, 1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 6)  # of the scale, by semitones above the tonic
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 # Quality -> semitones above the root.
 QUALITIES = {
@@ -61,6 +65,26 @@ PROGRESSIONS: dict[str, dict[str, tuple[tuple[tuple[int, str], ...], ...]]] = {
 }
 
 
+def key_name(tonic: int, mode: str) -> str:
+    """A key as it is usually named: "D flat major", "C sharp minor"."""
+    return f"{_USUAL_KEYS.get((tonic, mode), KEY_NAMES[tonic])} {mode}"
+
+
+def spelt(pitch: int, tonic: int, mode: str) -> str:
+    """The name of a pitch class (0 is C) in a key, such as "G#", "Bb" or, where the key asks for it, "Fb".
+
+    The letter follows from the degree of the scale; what would need two accidentals goes by its simplest name.
+    """
+    letters = list(_LETTERS)
+    home = key_name(tonic, mode)[0]
+    letter = letters[(letters.index(home) + _DEGREES[(pitch - tonic) % 12]) % 7]
+    accidental = (pitch - _LETTERS[letter] + 6) % 12 - 6
+    if abs(accidental) > 1:
+        simple = KEY_NAMES[pitch % 12]
+        return simple.replace(" sharp", "#").replace(" flat", "b")
+    return letter + {-1: "b", 0: "", 1: "#"}[accidental]
+
+
 @dataclass(frozen=True)
 class Chord:
     """A chord: pitch class of its root (0 is C) and quality, a key of `QUALITIES`."""
@@ -72,9 +96,9 @@ class Chord:
     def classes(self) -> tuple[int, ...]:
         return tuple((self.root + step) % 12 for step in QUALITIES[self.quality])
 
-    @property
-    def name(self) -> str:
-        return KEY_NAMES[self.root] + self.quality
+    def name(self, tonic: int, mode: str) -> str:
+        """Its symbol, spelt as the key wants it: "C#m" and "G#7" in C sharp minor, "Ab" in F minor."""
+        return spelt(self.root, tonic, mode) + self.quality
 
     def voicing(self, low: int) -> list[int]:
         """Its notes in close position, all in the octave from `low` up, ascending."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qwen_audio.data.synthetic.music_genres import FAMILIES, GENRES
+from qwen_audio.data.synthetic.music_genres import FAMILIES, GENRES, Genre, player
 from qwen_audio.data.synthetic.music_piece import Plan
 
 _TEMPO_WORDS = {"slow": "slow", "moderate": "medium-tempo", "fast": "fast"}
@@ -45,7 +45,7 @@ def caption(rng: np.random.Generator, plan: Plan) -> str:
     else:
         lead, does = _a(plan.lead_name), "plays the melody"
     others = list(dict.fromkeys(name for part, name in plan.parts.items() if part != "lead"))
-    band = _joined(others)
+    band = _joined([f"a second {name}" if name == plan.lead_name else name for name in others])
     forms = [f"{piece} in which {lead} {does} over {band}", f"{piece}: {lead} {does}, accompanied by {band}"]
     if "power" not in GENRES[plan.genre].chord_pattern:
         forms.append(f"{piece} in a {plan.mode} key, with {lead} over {band}")
@@ -61,10 +61,14 @@ def caption(rng: np.random.Generator, plan: Plan) -> str:
 
 
 class Kind(NamedTuple):
-    """A kind of question: the answers (each drawn equally often), which plans have that answer, and how the
-    question is put: (rng, plan, answer) -> (question, answer, choices)."""
+    """A kind of question: its cases (each drawn equally often), which plans are of a case, and how the question is
+    put: (rng, plan, case) -> (question, answer, choices). The words of a question say nothing about the case.
 
-    answers: tuple[str, ...]
+    A case is the answer itself but for two kinds: "yes violin" asks for the violin where it plays, and "exchanged"
+    is a piece whose melody and chords have changed players (`Plan.exchanged`).
+    """
+
+    cases: tuple[str, ...]
     fits: Callable[[Plan, str], bool]
     ask: Callable[[np.random.Generator, Plan, str], tuple[str, str, list[str]]]
 
@@ -83,11 +87,19 @@ def _distinct(plan: Plan) -> bool:
     return len(set(_families(plan))) == len(plan.parts)
 
 
-def _ask_present(rng: np.random.Generator, plan: Plan, answer: str) -> tuple[str, str, list[str]]:
-    playing = [name for name in dict.fromkeys(plan.parts.values()) if name in FAMILIES]
-    absent = [name for name, family in FAMILIES.items() if family not in _families(plan)]
-    name = _pick(rng, playing if answer == "yes" else absent)
+def _present(plan: Plan, case: str) -> bool:
+    """Whether the instrument of the case plays, or nothing that it could be taken for."""
+    answer, _, name = case.partition(" ")
+    return name in plan.parts.values() if answer == "yes" else FAMILIES[name] not in _families(plan)
+
+
+def _ask_present(rng: np.random.Generator, plan: Plan, case: str) -> tuple[str, str, list[str]]:
+    answer, _, name = case.partition(" ")
     return f'Does the instrument "{name}" play?', answer, YES_NO
+
+
+def _band(genre: Genre) -> set[str]:
+    return {player(who).name for who in (*genre.leads, *genre.chords, *genre.basses)}
 
 
 def _ask_first(rng: np.random.Generator, plan: Plan, answer: str) -> tuple[str, str, list[str]]:
@@ -95,11 +107,12 @@ def _ask_first(rng: np.random.Generator, plan: Plan, answer: str) -> tuple[str, 
     return "Which instrument enters first?", first, sorted(plan.parts.values())
 
 
-def _ask_lead(rng: np.random.Generator, plan: Plan, answer: str) -> tuple[str, str, list[str]]:
-    names = sorted(name for name in plan.parts.values() if name != "drums")
-    return "Which instrument plays the melody?", plan.lead_name, names
+def _ask_lead(rng: np.random.Generator, plan: Plan, case: str) -> tuple[str, str, list[str]]:
+    # The bass never has the melody, so it is no choice.
+    return "Which instrument plays the melody?", plan.lead_name, sorted((plan.lead_name, plan.chords.name))
 
 
+_PLAYED = sorted(set().union(*map(_band, GENRES.values())))
 QUESTIONS: dict[str, Kind] = {
     "tempo": Kind(
         ("slow", "moderate", "fast"),
@@ -116,7 +129,9 @@ QUESTIONS: dict[str, Kind] = {
         lambda plan, answer: str(plan.metre) == answer,
         _fixed("How many beats does a bar of the music have?", "3", "4"),
     ),
-    "present": Kind(("yes", "no"), lambda plan, answer: True, _ask_present),
+    "present": Kind(
+        tuple(f"{answer} {name}" for name in _PLAYED for answer in ("yes", "no")), _present, _ask_present
+    ),
     "drums": Kind(
         ("yes", "no"),
         lambda plan, answer: ("drums" in plan.entries) == (answer == "yes"),
@@ -137,11 +152,13 @@ QUESTIONS: dict[str, Kind] = {
         lambda plan, answer: plan.staggered and _distinct(plan) and plan.singer is None,
         _ask_first,
     ),
-    "lead": Kind(("",), lambda plan, answer: _distinct(plan) and plan.singer is None, _ask_lead),
+    "lead": Kind(
+        ("written", "exchanged"), lambda plan, case: _distinct(plan) and plan.exchanged is not None, _ask_lead
+    ),
     "chords": Kind(
         ("2", "3", "4"),
         lambda plan, answer: not plan.staggered and str(len(set(plan.chord_row))) == answer,
-        _fixed("How many different chords are played?", "1", "2", "3", "4"),
+        _fixed("How many different chords are played?", "2", "3", "4"),
     ),
     "dynamics": Kind(
         ("louder", "softer"),

@@ -17,11 +17,14 @@ from qwen_audio.data.synthetic import scene_textures as textures
 from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope
 from qwen_audio.data.synthetic.sound_models import Model
 from qwen_audio.data.synthetic.sound_models_extra import typing
+from qwen_audio.data.synthetic.sound_recordings import AUDIBLE, audibility
+from qwen_audio.data.synthetic.sound_stories import alike
 from qwen_audio.data.synthetic.sound_takes import perform
 from qwen_audio.timestamps import Span
 
 PLACES = 200
 HELD_OUT_PART = 10
+_TRIES = 10  # performances of an event, before it is left out
 _PLACE_SEED = 31_2311_07919  # what makes a place depend on its kind and number alone
 
 
@@ -81,7 +84,8 @@ def place_number(rng: np.random.Generator, held_out: bool = False) -> int:
 def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> tuple[np.ndarray, list[Span]]:
     """A recording of `seconds` at a place: (n,) float32, peak 0.1 to 0.98, and the events that happen there.
 
-    Textures never stop; the events, none to two, are 3 to 12 dB stronger than they are. Raises ValueError for
+    Textures never stop; the events, none to two, are 3 to 12 dB stronger than they are, and each can be heard and
+    told from the other. Raises ValueError for
     a scene that is not one of `SCENES`.
     """
     if scene not in KINDS:
@@ -91,7 +95,6 @@ def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> t
     echo, tilt = fixed.uniform(*kind.echo) if kind.wet else 0.0, fixed.uniform(-2, 1.5)
     low, high = fixed.uniform(20, 80), fixed.uniform(4500, 12000)
     n = samples(seconds)
-    spans: list[Span] = []
     wave = np.zeros(n)
     for model, level in kind.textures:
         texture = model(rng, n)
@@ -100,17 +103,7 @@ def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> t
         level += fixed.uniform(-3, 3) if len(kind.textures) > 1 else 0
         wave += texture / np.sqrt(np.mean(texture**2)) * 10 ** (level / 20)
     wave /= np.sqrt(np.mean(wave**2))
-    for _ in range(int(rng.choice([0, 1, 2], p=[0.35, 0.45, 0.2]))):
-        label = kind.events[rng.integers(len(kind.events))]
-        if any(span.label == label for span in spans):
-            continue
-        performed = perform(rng, label, min(seconds, 2.5))
-        at = int(rng.integers(0, n - len(performed.wave) + 1))
-        wave[at : at + len(performed.wave)] += performed.wave * 10 ** (rng.uniform(3, 12) / 20)
-        spans += [
-            Span(label, round((at + a) / SAMPLE_RATE, 3), round((at + b) / SAMPLE_RATE, 3))
-            for a, b in performed.spans
-        ]
+    wave, spans = _with_events(rng, kind, wave)
     if echo:
         wave = room(rng, wave, echo, kind.wet)
     wave = filtered(wave, slope(tilt, 200), band(low, high, 1))
@@ -118,6 +111,31 @@ def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> t
     if rng.random() < 0.5:
         wave += noise(rng, n, slope(-rng.uniform(0, 6), 60)) * 10 ** (-rng.uniform(40, 72) / 20)
     peak = np.exp(rng.uniform(np.log(0.1), np.log(0.98)))
-    return (wave * (peak / np.abs(wave).max())).astype(np.float32), sorted(
-        spans, key=lambda s: (s.start, s.label)
-    )
+    return (wave * (peak / np.abs(wave).max())).astype(np.float32), spans
+
+
+def _with_events(rng: np.random.Generator, kind: Kind, wave: np.ndarray) -> tuple[np.ndarray, list[Span]]:
+    """The texture (n,) with what happens at the place, and when, in order of start.
+
+    An event that would be drowned, or would drown another, is performed anew, or left out after some tries.
+    """
+    stems: list[np.ndarray] = []
+    spans: list[Span] = []
+    for _ in range(int(rng.choice([0, 1, 2], p=[0.35, 0.45, 0.2]))):
+        for _ in range(_TRIES):
+            label = kind.events[rng.integers(len(kind.events))]
+            if any(alike(label, span.label) for span in spans):
+                continue
+            performed = perform(rng, label, min(len(wave) / SAMPLE_RATE, 2.5))
+            at = int(rng.integers(0, len(wave) - len(performed.wave) + 1))
+            stem = np.zeros(len(wave))
+            stem[at : at + len(performed.wave)] = performed.wave * 10 ** (rng.uniform(3, 12) / 20)
+            if min(audibility([*stems, stem], wave)) < AUDIBLE:
+                continue
+            stems.append(stem)
+            spans += [
+                Span(label, round((at + a) / SAMPLE_RATE, 3), round((at + b) / SAMPLE_RATE, 3))
+                for a, b in performed.spans
+            ]
+            break
+    return np.sum([wave, *stems], axis=0), sorted(spans, key=lambda s: (s.start, s.label))

@@ -27,6 +27,7 @@ from qwen_audio.data.synthetic.acoustics import (
 from qwen_audio.data.synthetic.sound_models import fire, sea
 from qwen_audio.data.synthetic.sound_models_extra import birds, crickets, train, wind
 
+_DRILLED = 0.25  # the least share of a clip of a building site in which the drill is on
 _BABBLE_S = 2.0  # length of the few seconds of a talker that a crowd is folded from
 
 
@@ -156,6 +157,8 @@ def hammering(rng: np.random.Generator, n: int) -> np.ndarray:
     beat = np.arange(n) / SAMPLE_RATE * rng.uniform(18, 30) % 1
     drill = noise(rng, n, band(300, 4000, 1)) * np.exp(-4 * beat)
     on = drift(rng, n, 0.7, -1, 1) > 0.1
+    while on.mean() < _DRILLED:  # captions tell of the drill
+        on = drift(rng, n, 0.7, -1, 1) > 0.1
     track += rng.uniform(0.3, 0.8) * drill * np.convolve(on, np.ones(800) / 800, "same")
     m, at, gap = samples(0.35), rng.uniform(0, 0.4), rng.uniform(0.45, 0.8)
     modes = [(f, rng.uniform(0.1, 0.5), rng.uniform(0.3, 1)) for f in rng.uniform(700, 5000, 6)]

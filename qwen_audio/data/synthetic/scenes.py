@@ -14,11 +14,13 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.synthetic.real_clips import RealClips, attribution
 from qwen_audio.data.synthetic.scene_captions import STYLES, caption, place_caption
 from qwen_audio.data.synthetic.scene_places import SCENES, place_number, visit
-from qwen_audio.data.synthetic.scene_questions import ask
-from qwen_audio.data.synthetic.sound_stories import Story, Teller, record, stems_of
-from qwen_audio.data.synthetic.sound_takes import RealClips, cut
+from qwen_audio.data.synthetic.scene_questions import Asked, ask, holds
+from qwen_audio.data.synthetic.sound_recordings import record, stems_of
+from qwen_audio.data.synthetic.sound_stories import Story, Teller
+from qwen_audio.data.synthetic.sound_takes import cut
 from qwen_audio.data.synthetic.vocal_models import VOCAL, anyone
 from qwen_audio.tasks import TASKS
 from qwen_audio.timestamps import Span
@@ -30,13 +32,13 @@ TASK_WEIGHTS = {
     "acoustic_scene": 0.15,
     "vocal_sound": 0.10,
 }
-# Shapes of stories, by task.
+# Shapes of stories, by task; a question decides on its own (scene_questions.py).
 _SHAPES = {
     "event_detection": {"free": 0.7, "single": 0.1, "sequence": 0.1, "over": 0.1},
     "audio_caption": {"single": 0.25, "count": 0.15, "sequence": 0.3, "over": 0.3},
-    "audio_qa": {"single": 0.1, "count": 0.3, "sequence": 0.35, "over": 0.25},
 }
 _PLACE_CAPTIONS = 0.15  # of the captions tell of a place
+_RETELLINGS = 20  # of an outline, before another question is put
 _VOCAL_SECONDS = (1.5, 4.0)
 
 
@@ -55,11 +57,12 @@ class SceneGenerator:
             tasks: shares of the tasks; None for those of `TASK_WEIGHTS`.
             held_out: draw what training never meets: other combinations of classes in a clip, other places, and
                 other persons. (The classes are the same, and a clip of one class differs by its performance only.)
-            real: a manifest with `sound_event` rows, whose clips are mixed in as events.
+            real: recorded clips that are mixed in as events: a manifest, or a folder (see `RealClips`). An example
+                in which one is heard has its source, its licence and, in `meta["real"]`, its id.
             real_share: how often an event is one of these clips, 0 to 1.
 
         Raises:
-            ValueError: an unknown task, no weight above 0, a share outside 0 to 1, a manifest without such rows.
+            ValueError: an unknown task, no weight above 0, a share outside 0 to 1, no such clips.
         """
         tasks = tasks or TASK_WEIGHTS
         unknown = sorted(set(tasks) - set(TASK_WEIGHTS))
@@ -73,7 +76,7 @@ class SceneGenerator:
         self.tasks = tuple(tasks)
         self.shares = np.array([tasks[task] for task in self.tasks]) / sum(tasks.values())
         self.held_out = held_out
-        self.teller = Teller(held_out, RealClips(real) if real else None, real_share)
+        self.teller = Teller(held_out, RealClips(real, held_out) if real else None, real_share)
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """One clip with its annotation; the same state of `rng` gives the same bytes in any process."""
@@ -82,21 +85,22 @@ class SceneGenerator:
             return self._vocal(rng)
         if task == "acoustic_scene" or (task == "audio_caption" and rng.random() < _PLACE_CAPTIONS):
             return self._place(rng, task)
+        if task == "audio_qa":
+            asked, story, stems = self._asked(rng)
+            wave, conditions = record(rng, stems)
+            meta: dict[str, Any] = {"shape": story.shape, **conditions, "kind": asked.kind}
+            fields = {"question": asked.question, "label": asked.answer, "choices": asked.choices}
+            return _example(rng, task, wave, asked.answer, story, meta, **fields)
         shapes = _SHAPES[task]
         shape = tuple(shapes)[rng.choice(len(shapes), p=list(shapes.values()))]
         story, stems = self._story(rng, shape)
         wave, conditions = record(rng, stems)
-        meta: dict[str, Any] = {"shape": shape, **conditions}
+        meta = {"shape": shape, **conditions}
         if task == "event_detection":
-            return _example(rng, task, wave, "", story.spans, meta, spans=story.spans)
-        if task == "audio_caption":
-            style = STYLES[rng.integers(len(STYLES))]
-            meta["instruction"] = style
-            return _example(rng, task, wave, caption(rng, story, style, conditions), story.spans, meta)
-        asked = ask(rng, story)
-        meta["kind"] = asked.kind
-        fields = {"question": asked.question, "label": asked.answer, "choices": asked.choices}
-        return _example(rng, task, wave, asked.answer, story.spans, meta, **fields)
+            return _example(rng, task, wave, "", story, meta, spans=story.spans)
+        style = STYLES[rng.integers(len(STYLES))]
+        meta["instruction"] = style
+        return _example(rng, task, wave, caption(rng, story, style, conditions), story, meta)
 
     def _story(self, rng: np.random.Generator, shape: str) -> tuple[Story, list[np.ndarray]]:
         """A story all of whose events can be heard, and its parts alone; one with a drowned event is told anew."""
@@ -104,6 +108,15 @@ class SceneGenerator:
             story = self.teller.tell(rng, shape)
             if stems := stems_of(story):
                 return story, stems
+
+    def _asked(self, rng: np.random.Generator) -> tuple[Asked, Story, list[np.ndarray]]:
+        """A question and a story that answers it; one that cannot be told so that all is heard gives way."""
+        while True:
+            asked, outline = ask(rng, self.teller)
+            for _ in range(_RETELLINGS):
+                story = self.teller.tell(rng, outline.shape, outline)
+                if holds(story, outline) and (stems := stems_of(story)):
+                    return asked, story, stems
 
     def _place(self, rng: np.random.Generator, task: str) -> Sample:
         scene, place = SCENES[rng.integers(len(SCENES))], place_number(rng, self.held_out)
@@ -134,20 +147,24 @@ def _example(
     task: str,
     wave: np.ndarray,
     text: str,
-    events: list[Span],
+    told: Story | list[Span],
     meta: dict[str, Any],
     **fields: Any,
 ) -> Sample:
-    """The sample; `events` go into its meta, whatever the task, so that every answer can be checked."""
-    fields.setdefault("question", TASKS[task].question)
+    """The sample; the events go into its meta, whatever the task, so that every answer can be checked."""
+    events, clips = (told.spans, told.clips) if isinstance(told, Story) else (told, [])
+    fields = {"question": TASKS[task].question, "source": "synthetic", **attribution(clips), **fields}
     example = Example(
         id=f"scene-{rng.integers(2**63):016x}#{task}",
         task=task,
         audio=[],
         text=text,
-        source="synthetic",
         sampling_rate=SAMPLE_RATE,
-        meta={**meta, "events": [[span.label, span.start, span.end] for span in events]},
+        meta={
+            **meta,
+            "events": [[span.label, span.start, span.end] for span in events],
+            **fields.pop("meta", {}),
+        },
         **fields,
     )
     return Sample(example, [wave])

@@ -1,7 +1,6 @@
-"""Stories: which events sound when in a clip, and the clip itself as a recording.
+"""Stories: which events sound when in a clip (sound_recordings.py makes the clip itself).
 
-    story = tell(rng, "sequence")
-    wave, conditions = record(rng, story)
+    story = Teller().tell(rng, "sequence")
 
 A story has a shape. "single": one event. "count": one class a known number of times. "sequence": two or three
 classes one after the other. "over": one or two events over a sound that goes on. "free": up to five classes
@@ -18,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.data import augment
-from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope
-from qwen_audio.data.synthetic.sound_takes import EVENTS, UNITS, RealClips, Take, perform, unit
+from qwen_audio.data.manifest import Example
+from qwen_audio.data.synthetic.acoustics import FRAME, samples
+from qwen_audio.data.synthetic.real_clips import RealClips
+from qwen_audio.data.synthetic.sound_takes import EVENTS, UNITS, Take, perform, unit
 from qwen_audio.timestamps import Span
 
 SHAPES = ("single", "count", "sequence", "over", "free")
@@ -43,10 +43,13 @@ _ALIKE = (
     ("train", "footsteps"),
 )  # fmt: skip
 _HELD_OUT_PART = 10  # every tenth combination of classes is kept for the held-out part
+_SHORT_GAP = 0.4  # s between two single sounds that are counted
+# How many classes a story has, with how often.
+_NUMBERS: dict[str, tuple[list[int], list[float]]] = {
+    "single": ([1], [1.0]), "sequence": ([2, 3], [0.65, 0.35]), "over": ([2, 3], [0.7, 0.3]),
+    "free": ([1, 2, 3, 4, 5], [0.1, 0.3, 0.3, 0.2, 0.1]),
+}  # fmt: skip
 _TRIES = 50  # draws of classes before recorded clips are left out
-_AUDIBLE = 2.0  # an event's power over that of all the rest, in its best octave
-_MOST_LIFT = 30.0  # the same as the most power by which a level may be raised for it
-_OCTAVES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # bins of a transform of 512 samples
 
 
 class Part(NamedTuple):
@@ -72,6 +75,20 @@ class Part(NamedTuple):
         ]
 
 
+class Outline(NamedTuple):
+    """What a story is to tell, before any sound is made.
+
+    shape: of `SHAPES`; labels: its classes, in order for "sequence", the one that goes on last for "over"; times:
+    how many times the first one is to sound as single sounds (0: as it comes); longest: the place among the labels
+    of one that is to last clearly longest (-1: as it comes).
+    """
+
+    shape: str
+    labels: tuple[str, ...]
+    times: int = 0
+    longest: int = -1
+
+
 class Story(NamedTuple):
     """`shape` of `SHAPES`, the length of the clip in seconds, and its parts in order of their start."""
 
@@ -85,14 +102,25 @@ class Story(NamedTuple):
         return sorted((s for part in self.parts for s in part.spans), key=lambda s: (s.start, s.label))
 
     @property
+    def clips(self) -> list[Example]:
+        """The recordings that are heard in it."""
+        return [part.take.clip for part in self.parts if part.take.clip]
+
+    @property
     def labels(self) -> list[str]:
         """The classes in order of their first span, each once."""
         return list(dict.fromkeys(span.label for span in self.spans))
 
 
 def alike(a: str, b: str) -> bool:
-    """Whether one of the two classes can be taken for the other, or holds it."""
-    return a == b or any(a in group and b in group for group in _ALIKE)
+    """Whether one of the two classes can be taken for the other, or holds it.
+
+    Of a recorded class that is not known here its words tell: "dog" may be the same as "dog barking".
+    """
+    if a == b or any(a in group and b in group for group in _ALIKE):
+        return True
+    known = a in EVENTS and b in EVENTS
+    return not known and bool(set(a.lower().split()) & set(b.lower().split()))
 
 
 def held_out_combination(labels: Sequence[str]) -> bool:
@@ -118,22 +146,44 @@ class Teller:
     def __init__(self, held_out: bool = False, real: RealClips | None = None, share: float = 0.5) -> None:
         self.held_out, self.real, self.share = held_out, real, share
 
-    def tell(self, rng: np.random.Generator, shape: str) -> Story:
-        """A story of that shape; ValueError for an unknown one."""
+    def outline(
+        self, rng: np.random.Generator, shape: str, several: int | None = None, recorded: bool = True
+    ) -> Outline:
+        """What a story of that shape tells: its classes, and how often a counted one sounds.
+
+        several: how many classes; None draws it. recorded: with classes of recorded clips, where there are some.
+        Raises ValueError for an unknown shape.
+        """
         if shape not in SHAPES:
             raise ValueError(f"unknown shape {shape!r} of a story: use one of {', '.join(SHAPES)}")
-        tellers: dict[str, Callable[[np.random.Generator], tuple[float, list[Part]]]] = {
+        if shape == "count":
+            label = list(UNITS)[rng.integers(len(UNITS))]
+            return Outline(shape, (label,), int(rng.integers(1, most_counted(label, shape) + 1)))
+        numbers, shares = _NUMBERS[shape]
+        number = several or int(rng.choice(numbers, p=shares))
+        labels = tuple(self._draw(rng, number, behind=shape == "over", recorded=recorded))
+        times = 0
+        if shape == "over" and len(labels) == 2 and labels[0] in UNITS and rng.random() < 0.5:
+            times = int(rng.integers(1, most_counted(labels[0], shape) + 1))
+        return Outline(shape, labels, times)
+
+    def tell(self, rng: np.random.Generator, shape: str, outline: Outline | None = None) -> Story:
+        """A story of that shape (of that outline, if one is given); ValueError for an unknown shape."""
+        outline = outline or self.outline(rng, shape)
+        tellers: dict[str, Callable[[np.random.Generator, Outline], tuple[float, list[Part]]]] = {
             "single": self._single, "count": self._count, "sequence": self._sequence, "over": self._over,
             "free": self._free,
         }  # fmt: skip
-        seconds, parts = tellers[shape](rng)
-        return Story(shape, seconds, tuple(sorted(parts, key=lambda part: (part.start, part.label))))
+        seconds, parts = tellers[outline.shape](rng, outline)
+        return Story(outline.shape, seconds, tuple(sorted(parts, key=lambda part: (part.start, part.label))))
 
-    def _draw(self, rng: np.random.Generator, count: int, behind: bool = False) -> list[str]:
+    def _draw(
+        self, rng: np.random.Generator, count: int, behind: bool = False, recorded: bool = True
+    ) -> list[str]:
         """`count` classes, some of recorded clips; with `behind` the last one is a procedural one that goes on."""
         for attempt in count_up():
             # A few recorded classes may not give a combination that fits: after some tries there are none.
-            share = self.share if self.real and attempt < _TRIES else 0.0
+            share = self.share if self.real and recorded and attempt < _TRIES else 0.0
             names = [self._class(rng, share) for _ in range(count)]
             if behind:
                 names[-1] = BEHIND[rng.integers(len(BEHIND))]
@@ -152,44 +202,47 @@ class Teller:
             return self.real.perform(rng, label, longest)
         return perform(rng, label, longest)
 
-    def _single(self, rng: np.random.Generator) -> tuple[float, list[Part]]:
-        (label,) = self._draw(rng, 1)
+    def _single(self, rng: np.random.Generator, outline: Outline) -> tuple[float, list[Part]]:
+        (label,) = outline.labels
         performed = self._take(rng, label, 6.0)
         start = _margin(rng)
         return start + _length(performed) + _margin(rng), [Part(label, start, performed, 0.0)]
 
-    def _sequence(self, rng: np.random.Generator) -> tuple[float, list[Part]]:
+    def _sequence(self, rng: np.random.Generator, outline: Outline) -> tuple[float, list[Part]]:
         parts, at = [], _margin(rng)
-        for label in self._draw(rng, int(rng.choice([2, 3], p=[0.65, 0.35]))):
-            performed = self._take(rng, label, 3.0)
+        brief = rng.uniform(0.7, 1.5)
+        for k, label in enumerate(outline.labels):
+            if outline.longest < 0:
+                performed = self._take(rng, label, 3.0)
+            else:  # lengths that the class has no part in
+                seconds = (
+                    brief * rng.uniform(1.8, 2.4) if k == outline.longest else brief * rng.uniform(0.8, 1)
+                )
+                performed = perform(rng, label, seconds, seconds)
             parts.append(Part(label, at, performed, rng.uniform(-6, 0)))
             at += _length(performed) + rng.uniform(0.15, 0.6)
         return at, parts
 
-    def _count(self, rng: np.random.Generator) -> tuple[float, list[Part]]:
-        label = list(UNITS)[rng.integers(len(UNITS))]
-        performed = _repeated(rng, label, int(rng.integers(1, MOST_COUNTED + 1)), LONGEST - 1.0)
+    def _count(self, rng: np.random.Generator, outline: Outline) -> tuple[float, list[Part]]:
+        (label,) = outline.labels
+        performed = _repeated(rng, label, outline.times)
         start = _margin(rng)
         return start + _length(performed) + _margin(rng), [Part(label, start, performed, 0.0, countable=True)]
 
-    def _over(self, rng: np.random.Generator) -> tuple[float, list[Part]]:
-        *labels, going = self._draw(rng, int(rng.choice([2, 3], p=[0.7, 0.3])), behind=True)
+    def _over(self, rng: np.random.Generator, outline: Outline) -> tuple[float, list[Part]]:
+        *labels, going = outline.labels
         parts, at = [], rng.uniform(0.4, 1.0)
         for label in labels:
-            single = len(labels) == 1 and label in UNITS and rng.random() < 0.5
-            if single:
-                performed = _repeated(rng, label, int(rng.integers(1, 4)), LONGEST - 2.0)
-            else:
-                performed = self._take(rng, label, 3.0)
-            parts.append(Part(label, at, performed, rng.uniform(-3, 0), countable=single))
+            performed = _repeated(rng, label, outline.times) if outline.times else self._take(rng, label, 3.0)
+            parts.append(Part(label, at, performed, rng.uniform(-3, 0), countable=outline.times > 0))
             at += _length(performed) + rng.uniform(0.2, 0.6)
         seconds = at + rng.uniform(0.3, 0.8)
         performed = perform(rng, going, seconds, seconds)
         return seconds, [*parts, Part(going, 0.0, performed, rng.uniform(-16, -6), behind=True)]
 
-    def _free(self, rng: np.random.Generator) -> tuple[float, list[Part]]:
+    def _free(self, rng: np.random.Generator, outline: Outline) -> tuple[float, list[Part]]:
         seconds, parts = rng.uniform(4.0, LONGEST), []
-        for label in self._draw(rng, int(rng.choice([1, 2, 3, 4, 5], p=[0.1, 0.3, 0.3, 0.2, 0.1]))):
+        for label in outline.labels:
             performed = self._take(rng, label, min(seconds, 4.0))
             start = rng.uniform(0, seconds - _length(performed))
             parts.append(Part(label, start, performed, rng.uniform(-8, 0)))
@@ -204,94 +257,24 @@ def _length(performed: Take) -> float:
     return len(performed.wave) / SAMPLE_RATE
 
 
-def _repeated(rng: np.random.Generator, label: str, count: int, longest: float) -> Take:
-    """One class `count` times with pauses of 0.4 s and more; fewer times if `longest` seconds are too short."""
+def most_counted(label: str, shape: str) -> int:
+    """How many times a class of `UNITS` can always be told in a story of that shape, up to `MOST_COUNTED`."""
+    most, room_for = (MOST_COUNTED, LONGEST - 1.0) if shape == "count" else (3, LONGEST - 2.0)
+    longest = UNITS[label][1] + 2 * FRAME / SAMPLE_RATE
+    return max(1, min(most, int((room_for + _SHORT_GAP) / (longest + _SHORT_GAP))))
+
+
+def _repeated(rng: np.random.Generator, label: str, count: int) -> Take:
+    """One class `count` times with pauses of 0.4 to 1 s."""
     first = unit(rng, label)
+    units = [first, *(first if rng.random() < 0.6 else unit(rng, label) for _ in range(count - 1))]
+    # Many long ones stand closer, so that the number that was asked for is always there.
+    left = LONGEST - 1.0 - sum(map(_length, units))
+    widest = min(1.0, max(_SHORT_GAP, left / max(count - 1, 1)))
     pieces, spans, at = [], [], 0
-    for k in range(count):
-        one = first if k == 0 or rng.random() < 0.6 else unit(rng, label)
-        gap = samples(rng.uniform(0.4, 1.0)) if k else 0
-        if k and at + gap + len(one.wave) > longest * SAMPLE_RATE:
-            break
+    for k, one in enumerate(units):
+        gap = samples(rng.uniform(_SHORT_GAP, widest)) if k else 0
         pieces += [np.zeros(gap), one.wave * 10 ** (rng.uniform(-3, 0) / 20)]
         spans.append((at + gap, at + gap + len(one.wave)))
         at = spans[-1][1]
     return Take(np.concatenate(pieces), tuple(spans))
-
-
-def _octaves(wave: np.ndarray) -> np.ndarray:
-    """Power of (n,) in octaves: (frames of 512 samples, 8)."""
-    frames = wave[: len(wave) // 512 * 512].reshape(-1, 512).astype(np.float32)
-    return np.add.reduceat(np.abs(np.fft.rfft(frames)[:, :256]) ** 2, _OCTAVES[:-1], axis=1)
-
-
-def audibility(stems: Sequence[np.ndarray], rest: np.ndarray | None = None) -> list[float]:
-    """For each stem (n,), its power over that of all others (and of `rest`) in its best octave where it is loud.
-
-    An octave with less than a thirtieth of the stem's power does not count.
-    """
-    power = [_octaves(stem) for stem in stems]
-    total = sum(power, np.zeros_like(power[0])) + (0.0 if rest is None else _octaves(rest))
-    ratios = []
-    for own in power:
-        level = own.sum(1)
-        loud = level >= level.max() / 10
-        mine, others = own[loud].sum(0), (total - own)[loud].sum(0)
-        counts = mine >= mine.sum() / 30
-        ratios.append(float((mine[counts] / np.maximum(others[counts], 1e-9 * mine.sum())).max()))
-    return ratios
-
-
-def stems_of(story: Story) -> list[np.ndarray] | None:
-    """Each part alone at its level, (n,) each; parts that are drowned are raised; None where that is not enough."""
-    n = samples(story.seconds)
-    stems = []
-    for part in story.parts:
-        stem, at = np.zeros(n), round(part.start * SAMPLE_RATE)
-        wave = part.take.wave[: n - at]
-        stem[at : at + len(wave)] = wave * 10 ** (part.level / 20)
-        stems.append(stem)
-    lifted = [1.0] * len(stems)
-    for _ in range(4):
-        ratios = audibility(stems)
-        if min(ratios) >= _AUDIBLE:
-            return stems
-        for k, ratio in enumerate(ratios):
-            if ratio < _AUDIBLE:
-                lift = 1.3 * _AUDIBLE / max(ratio, 1e-6)
-                lifted[k] *= lift
-                if lifted[k] > _MOST_LIFT:
-                    return None
-                stems[k] = stems[k] * np.sqrt(lift)
-    return stems if min(audibility(stems)) >= _AUDIBLE else None
-
-
-def record(rng: np.random.Generator, stems: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
-    """The stems (n,) as one recording: (n,) float32 with a peak of 0.1 to 0.98, and how it was recorded.
-
-    The conditions: "reverberation_s" and its level beside the
-    direct sound ("reverberation_level") if there is a room, "snr_db" if there is noise: the level of the sound
-    where it is active over the noise, exact.
-    """
-    conditions: dict[str, float] = {}
-    wave = np.sum(stems, axis=0)
-    if rng.random() < 0.35:
-        time, wet = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.6)
-        wave = room(rng, wave, time, wet)
-        conditions |= {"reverberation_s": round(time, 3), "reverberation_level": round(wet, 3)}
-    if rng.random() < 0.6:  # the microphone: a tilt, and the ends of its band
-        wave = filtered(
-            wave, slope(rng.uniform(-3, 2.5), 200), band(rng.uniform(20, 100), rng.uniform(4000, 12000), 1)
-        )
-    if rng.random() < 0.55:
-        powers = [float(np.mean(stem**2)) for stem in stems]
-        weakest = 10 * np.log10(max(powers) / max(min(powers), 1e-12))
-        wave, conditions["snr_db"] = surround(rng, wave, min(weakest, 25.0))
-    peak = np.exp(rng.uniform(np.log(0.1), np.log(0.98)))
-    return (wave * (peak / np.abs(wave).max())).astype(np.float32), conditions
-
-
-def surround(rng: np.random.Generator, wave: np.ndarray, least: float) -> tuple[np.ndarray, float]:
-    """(n,) in even noise, and the ratio in dB (12 to 45 above `least`) of its active level to the noise."""
-    snr = round(float(rng.uniform(12, 45) + least), 2)
-    return augment.add_noise(wave, noise(rng, len(wave), slope(-rng.uniform(0, 6), 60)), snr), snr

@@ -8,30 +8,21 @@ below for `pause` seconds; everything outside the spans is made silent, so the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE, load_audio
-from qwen_audio.data.manifest import read_manifest
-from qwen_audio.data.synthetic.acoustics import samples
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.manifest import Example
+from qwen_audio.data.synthetic.acoustics import samples, stretches
 from qwen_audio.data.synthetic.sound_models import Model
-from qwen_audio.data.synthetic.sounds import CLASSES
+from qwen_audio.data.synthetic.sounds import BROKEN, CLASSES, PAUSE
 from qwen_audio.data.synthetic.vocal_models import coughing, laughing
 
 EVENTS: dict[str, Model] = CLASSES | {"laughing": laughing, "coughing": coughing}
-FRAME = 80  # samples of the frames in which levels are measured: 5 ms
-FLOOR_DB = -30.0  # what lies below the loudest frame by more is not heard as the event
-PAUSE = 0.25  # s: sounds of one class that are closer are one span
 _EDGE = 32  # samples of the ramps where a span is cut out
 _SHORTEST = 0.03  # s: shorter stretches are no event of their own
 
-# Sounds that stop and start again have a span for each; all others go on from the first to the last instant.
-BROKEN = (
-    "dog barking", "baby crying", "sneezing", "rooster crowing", "whistling", "door knocking", "laughing", "coughing",
-)  # fmt: skip
 # What can be counted: the pause that ends ONE bark, knock ..., and a length (s) that two of them together exceed.
 UNITS = {
     "dog barking": (0.03, 0.26), "sneezing": (0.25, 1.3), "rooster crowing": (0.2, 3.0), "door knocking": (0.03, 0.11),
@@ -47,22 +38,12 @@ _SECONDS_OTHER = (1.2, 4.0)
 
 
 class Take(NamedTuple):
-    """wave: (n,) float with a root mean square of 1 inside the spans; spans: (first sample, end), in order."""
+    """wave: (n,) float with a root mean square of 1 inside the spans; spans: (first sample, end), in order; clip: the
+    row of the recording that it is, if it is one."""
 
     wave: np.ndarray
     spans: tuple[tuple[int, int], ...]
-
-
-def stretches(wave: np.ndarray, pause: float, floor_db: float = FLOOR_DB) -> list[tuple[int, int]]:
-    """Where (n,) sounds, as (first sample, end): frames within `floor_db` of the loudest, pauses bridged."""
-    count = max(len(wave) // FRAME, 1)
-    frames = wave[: count * FRAME].reshape(count, -1)
-    power = np.einsum("ij,ij->i", frames, frames)
-    if not power.max() > 0:
-        return []
-    loud = np.flatnonzero(power >= power.max() * 10 ** (floor_db / 10))
-    cuts = np.flatnonzero(np.diff(loud) * FRAME > pause * SAMPLE_RATE) + 1
-    return [(int(g[0]) * FRAME, min(int(g[-1] + 1) * FRAME, len(wave))) for g in np.split(loud, cuts)]
+    clip: Example | None = None
 
 
 def cut(wave: np.ndarray, pause: float) -> Take:
@@ -110,25 +91,3 @@ def unit(rng: np.random.Generator, label: str) -> Take:
         start, end = whole.spans[0]
         if end - start <= most * SAMPLE_RATE:
             return cut(whole.wave[start:end], np.inf)
-
-
-class RealClips:
-    """Recorded clips of a manifest as takes, by label: `RealClips("clips.jsonl").perform(rng, label, 4.0)`."""
-
-    def __init__(self, manifest: str) -> None:
-        """Read the `sound_event` rows; ValueError where there is none (and what `read_manifest` raises)."""
-        self.rows: dict[str, list[Callable[[], np.ndarray]]] = {}
-        for row in read_manifest(manifest):
-            if row.task == "sound_event" and (label := row.label or row.text):
-                ref = row.audio[0]
-                load = partial(load_audio, ref.path, start=ref.start, duration=ref.duration)
-                self.rows.setdefault(label, []).append(load)
-        if not self.rows:
-            raise ValueError(f"{manifest}: no rows of the task sound_event: give clips with their labels")
-        self.labels = sorted(self.rows)
-
-    def perform(self, rng: np.random.Generator, label: str, longest: float) -> Take:
-        """A clip of that label, cut to `longest` seconds; ValueError if its file is silent."""
-        wave = self.rows[label][rng.integers(len(self.rows[label]))]().astype(np.float64)
-        whole = cut(wave, PAUSE if label in BROKEN else np.inf)
-        return cut(whole.wave[: samples(longest)], PAUSE if label in BROKEN else np.inf)

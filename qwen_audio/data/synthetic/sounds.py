@@ -8,13 +8,13 @@ any level, with the microphone's and the room's colour, over some background noi
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope
+from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope, stretches
 from qwen_audio.data.synthetic.sound_models import ESC10, Model
 from qwen_audio.data.synthetic.sound_models_extra import EXTRA
 from qwen_audio.tasks import TASKS
@@ -65,6 +65,13 @@ _STEADY = (
 )
 
 
+# Sounds that stop and start again have a span for each; all others go on from the first to the last instant.
+BROKEN = (
+    "dog barking", "baby crying", "sneezing", "rooster crowing", "whistling", "door knocking", "laughing", "coughing",
+)  # fmt: skip
+PAUSE = 0.25  # s: sounds of one class that are closer are one span
+
+
 class Event(NamedTuple):
     """One event of a clip: its class, when it begins and how long it may sound, in seconds."""
 
@@ -94,7 +101,7 @@ class SoundGenerator:
             events, together = _two_events(rng)
         else:
             events = [Event(_draw(rng), 0.0, float(rng.choice([rng.uniform(1.5, 5.0), 5.0])))]
-        wave = _record(rng, events)
+        wave, spans = _record(rng, events)
         question, text, label, choices = TASKS[task].question, events[0].label, None, None
         if task == "sound_event":
             label, choices = text, _choices(rng, [text])
@@ -113,7 +120,7 @@ class SoundGenerator:
             question=question,
             source="synthetic",
             sampling_rate=SAMPLE_RATE,
-            meta={"events": [[e.label, round(e.start, 3), round(e.start + e.seconds, 3)] for e in events]},
+            meta={"events": spans},
         )
         return Sample(example, [wave])
 
@@ -148,15 +155,24 @@ def _perform(rng: np.random.Generator, event: Event) -> np.ndarray:
     return wave / max(float(np.abs(wave).max()), 1e-9)
 
 
-def _record(rng: np.random.Generator, events: list[Event]) -> np.ndarray:
-    """The events as a recording: (n,) float32 with a peak between 0.1 and 0.98."""
+def _record(rng: np.random.Generator, events: list[Event]) -> tuple[np.ndarray, list[list[Any]]]:
+    """The events as a recording, (n,) float32 with a peak between 0.1 and 0.98, and when they sound.
+
+    [class, start, end] in seconds, in order of start: where the event alone is within 30 dB of its loudest instant.
+    """
     n = max(round(event.start * SAMPLE_RATE) + samples(event.seconds) for event in events)
     wave = np.zeros(n)
+    spans: list[list[Any]] = []
     for k, event in enumerate(events):
         sound, at = _perform(rng, event), round(event.start * SAMPLE_RATE)
         # Under another event the second one is softer; else levels differ, but both can be heard.
         level = rng.uniform(0.15, 0.45) if k and event.start == 0 else rng.uniform(0.5, 1)
         wave[at : at + len(sound)] += level * sound
+        pause = PAUSE if event.label in BROKEN else np.inf
+        spans += [
+            [event.label, round((at + a) / SAMPLE_RATE, 3), round((at + b) / SAMPLE_RATE, 3)]
+            for a, b in stretches(sound, pause)
+        ]
     if rng.random() < 0.35:
         wave = room(rng, wave, rng.uniform(0.1, 0.8), rng.uniform(0.1, 0.6))
     if rng.random() < 0.6:  # the microphone: a tilt, and the ends of its band
@@ -168,7 +184,7 @@ def _record(rng: np.random.Generator, events: list[Event]) -> np.ndarray:
     if rng.random() < 0.45:
         wave += noise(rng, n, slope(-rng.uniform(0, 6), 60)) * 10 ** (-rng.uniform(32, 72) / 20)
     peak = np.exp(rng.uniform(np.log(0.1), np.log(0.98)))
-    return (wave * (peak / np.abs(wave).max())).astype(np.float32)
+    return (wave * (peak / np.abs(wave).max())).astype(np.float32), sorted(spans, key=lambda span: span[1])
 
 
 def _choices(rng: np.random.Generator, labels: list[str]) -> list[str]:

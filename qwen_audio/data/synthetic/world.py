@@ -50,6 +50,8 @@ WORLD: dict[str, tuple[str, ...]] = {
     "note_velocity": ("notes",),
     "instrument": ("notes", "music"),
 }
+# Tasks of scenes into which recorded clips can be mixed.
+MIXED = ("event_detection", "audio_caption", "audio_qa")
 # Options of a kind for one task: English as often as the other languages of the format together; words have
 # times in English and in Chinese (there by character).
 _LANGUAGES = {"en": 7.0, "zh": 1.0, "de": 1.0, "es": 1.0, "ko": 1.0, "fr": 1.0, "ja": 1.0, "it": 1.0}
@@ -70,13 +72,25 @@ class WorldGenerator:
         held_out: draw what training never meets, as far as each generator can: other speakers, sentences, pieces
             and combinations of sounds; for single notes and single sounds, other random numbers.
 
-    Raises ValueError for an unknown task or none.
+        real: recorded clips that are mixed into the scenes of `MIXED` tasks: a manifest or a folder (see
+            data/synthetic/real_clips.py).
+
+    Raises ValueError for an unknown task or none, and for `real` without a task that it goes into.
     """
 
-    def __init__(self, tasks: Iterable[str] | None = None, held_out: bool = False) -> None:
+    def __init__(
+        self, tasks: Iterable[str] | None = None, held_out: bool = False, real: str | None = None
+    ) -> None:
         self.tasks = known_tasks(tasks)
         self.held_out = held_out
-        self._sources = {task: [_source(kind, task, held_out) for kind in WORLD[task]] for task in self.tasks}
+        if real is not None and not set(self.tasks) & set(MIXED):
+            raise ValueError(
+                f"recorded clips are mixed into {', '.join(MIXED)} only: name one of these tasks"
+            )
+        self._sources = {
+            task: [_source(kind, task, held_out, real if task in MIXED else None) for kind in WORLD[task]]
+            for task in self.tasks
+        }
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """One example with its audio; the same state of `rng` gives the same bytes in any process."""
@@ -98,7 +112,8 @@ def known_tasks(tasks: Iterable[str] | None) -> tuple[str, ...]:
     return names
 
 
-def _source(kind: str, task: str, held_out: bool) -> Source:
+def _source(kind: str, task: str, held_out: bool, real: str | None) -> Source:
     shares = {"weights" if kind in _STREAM_ONLY else "tasks": {task: 1.0}}
     held = {} if kind in _STREAM_ONLY else {"held_out": held_out}
-    return SourceConfig(kind, 1.0, options={**shares, **held, **_OPTIONS.get(task, {})}).build()
+    mixed = {} if real is None else {"real": real}
+    return SourceConfig(kind, 1.0, options={**shares, **held, **mixed, **_OPTIONS.get(task, {})}).build()

@@ -17,18 +17,32 @@ from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.augment import Augment
+from qwen_audio.data.channel import distort
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
 from qwen_audio.data.sources import SourceConfig
-from qwen_audio.data.synthetic.world import WorldGenerator, known_tasks
+from qwen_audio.data.synthetic.world import MIXED, WorldGenerator, known_tasks
 
 MANIFEST = "manifest.jsonl"
 _BLOCK = 4  # examples that a worker makes at once
+
+# Of the distortions of an augmented example; an encoder takes longer than all the others.
+_CHANNEL = Augment(codec=0.2)
+
+
+class _Drawn(NamedTuple):
+    """What is drawn besides the task, the seed and the number: held-out data, share through a channel, real clips."""
+
+    held_out: bool = False
+    augment: float = 0.0
+    real: str | None = None
+
 
 # An example and the FLAC file of each of its clips.
 _Made = tuple[Example, list[bytes]]
@@ -46,6 +60,8 @@ def synthesize(
     held_out: bool = False,
     seed: int = 0,
     workers: int = 0,
+    augment: float = 0.0,
+    real: str | os.PathLike[str] | None = None,
 ) -> Path:
     """The verb of the command line: hours of tasks (`write_world`), or a count of one kind (`write_dataset`).
 
@@ -57,7 +73,9 @@ def synthesize(
             if value is not None:
                 raise ValueError(f"--{name} does not go with --hours: name the tasks with --tasks")
         names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-        return write_world(output, hours, names, seed=seed, held_out=held_out, workers=workers)
+        return write_world(
+            output, hours, names, seed=seed, held_out=held_out, workers=workers, augment=augment, real=real
+        )
     if tasks is not None or workers:
         raise ValueError("--tasks and --workers need --hours: say how much audio is wanted")
     kind = kind or "speech"
@@ -68,7 +86,12 @@ def synthesize(
         options["kinds"] = {utterances: 1.0}
     if task:
         options["weights" if kind in ("notes", "sounds") else "tasks"] = {task: 1.0}
-    return write_dataset(kind, output, 100 if count is None else count, seed=seed, options=options)
+    if real is not None:
+        if kind not in ("scenes", "world"):
+            raise ValueError(f"--real goes with --hours or --kind scenes: clips are not mixed into {kind}")
+        options["real"] = os.fspath(real)
+    number = 100 if count is None else count
+    return write_dataset(kind, output, number, seed=seed, options=options, augment=augment)
 
 
 def write_world(
@@ -79,6 +102,8 @@ def write_world(
     seed: int = 0,
     held_out: bool = False,
     workers: int = 0,
+    augment: float = 0.0,
+    real: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write hours of audio, as much of each task as of any other; returns the manifest.
 
@@ -88,11 +113,19 @@ def write_world(
         tasks: slugs of the synthetic world; None for all.
         seed, held_out: what is drawn, see `WorldGenerator`.
         workers: processes that make examples; 0 makes them in this one. The files are the same.
+        augment: share of the examples that come through a channel: room, noise, codec, level, speed (see
+            data/channel.py); `meta["channel"]` says what was drawn. All others are the same as without it.
+        real: recorded clips to mix into scenes, see `WorldGenerator`.
 
     Raises:
-        ValueError: an unknown task, hours that are not above 0, workers below 0, or a folder with something in it.
+        ValueError: an unknown task, hours that are not above 0, workers below 0, a share outside 0 to 1, real clips
+            that cannot be read or mixed in, or a folder with something in it.
     """
     names = known_tasks(tasks)
+    _check_share(augment)
+    drawn = _Drawn(held_out, augment, None if real is None else os.path.abspath(real))
+    if real is not None:  # what is wrong with the clips is said before anything is written
+        WorldGenerator(names, held_out, drawn.real)
     if not (math.isfinite(hours) and hours > 0):
         raise ValueError(f"the hours are {hours:g}: give a number above 0")
     if workers < 0:
@@ -108,7 +141,7 @@ def write_world(
         for name in names:
             (folder / name).mkdir(parents=True)
             seconds = 0.0
-            made = _in_order(pool, workers, name, seed, held_out)
+            made = _in_order(pool, workers, name, seed, drawn)
             while seconds < share:
                 examples.append(_save(next(made), folder / name))
                 seconds += sum(ref.duration or 0.0 for ref in examples[-1].audio)
@@ -121,17 +154,17 @@ def write_world(
 
 
 def _in_order(
-    pool: ProcessPoolExecutor | None, workers: int, task: str, seed: int, held_out: bool
+    pool: ProcessPoolExecutor | None, workers: int, task: str, seed: int, drawn: _Drawn
 ) -> Generator[_Made, None, None]:
     """Examples 0, 1, 2 ... of a task for ever; the workers are kept two blocks ahead."""
     if pool is None:
         for number in itertools.count():
-            yield _make(task, number, seed, held_out)
+            yield _make(task, number, seed, drawn)
         return
     running: deque[Future[list[_Made]]] = deque()
     try:
         for block in itertools.count():
-            running.append(pool.submit(_make_block, task, block, seed, held_out))
+            running.append(pool.submit(_make_block, task, block, seed, drawn))
             if len(running) == 2 * workers:
                 yield from running.popleft().result()
     finally:  # nobody wants the rest
@@ -139,22 +172,27 @@ def _in_order(
             future.cancel()
 
 
-def _make_block(task: str, block: int, seed: int, held_out: bool) -> list[_Made]:
+def _make_block(task: str, block: int, seed: int, drawn: _Drawn) -> list[_Made]:
     first = block * _BLOCK
-    return [_make(task, number, seed, held_out) for number in range(first, first + _BLOCK)]
+    return [_make(task, number, seed, drawn) for number in range(first, first + _BLOCK)]
 
 
-def _make(task: str, number: int, seed: int, held_out: bool) -> _Made:
+def _make(task: str, number: int, seed: int, drawn: _Drawn) -> _Made:
     """One example of a task and its files; the paths of its audio are still to be set."""
     key = (zlib.crc32(task.encode()), number)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-    sample = _generator(task, held_out).sample(rng)
-    return _with_audio(sample, f"{task}-{'held_out-' if held_out else ''}{seed}-{number:05d}")
+    sample = _through(_generator(task, drawn.held_out, drawn.real).sample(rng), rng, drawn.augment)
+    return _with_audio(sample, f"{task}-{'held_out-' if drawn.held_out else ''}{seed}-{number:05d}")
 
 
 @lru_cache(maxsize=4)
-def _generator(task: str, held_out: bool) -> WorldGenerator:
-    return WorldGenerator([task], held_out)
+def _generator(task: str, held_out: bool, real: str | None) -> WorldGenerator:
+    return WorldGenerator([task], held_out, real if task in MIXED else None)
+
+
+def _through(sample: Sample, rng: np.random.Generator, share: float) -> Sample:
+    """The sample, or with that probability the sample through a channel."""
+    return distort(sample, _CHANNEL, rng) if share and rng.random() < share else sample
 
 
 def _with_audio(sample: Sample, identity: str) -> _Made:
@@ -188,6 +226,7 @@ def write_dataset(
     *,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    augment: float = 0.0,
 ) -> Path:
     """Draw `count` examples of one kind; returns the manifest.
 
@@ -197,6 +236,7 @@ def write_dataset(
         count: how many.
         seed: example i depends on the seed and i alone.
         options: keyword arguments of the generator, such as {"held_out": True} for speech.
+        augment: share of the examples that come through a channel, see `write_world`.
 
     Raises:
         ValueError: unknown kind or option, a count below 1, or a folder with something in it.
@@ -208,12 +248,14 @@ def write_dataset(
     if kind in ("manifest", "joined", "text"):
         raise ValueError(f"kind {kind!r} is not synthetic: use a generator such as speech, notes or music")
     _check_seed(seed)
+    _check_share(augment)
     source = SourceConfig(kind=kind, weight=1.0, options=dict(options or {})).build()
     folder = _fresh(output)
     (folder / "audio").mkdir(parents=True)
     examples: list[Example] = []
     for i in range(count):
-        sample: Any = source.sample(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))))
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
+        sample = _through(source.sample(rng), rng, augment)
         examples.append(_save(_with_audio(sample, f"{kind}-{seed}-{i:05d}"), folder / "audio"))
     write_manifest(folder / MANIFEST, examples)
     return folder / MANIFEST
@@ -230,3 +272,8 @@ def _fresh(output: str | os.PathLike[str]) -> Path:
 def _check_seed(seed: int) -> None:
     if seed < 0:
         raise ValueError(f"the seed is {seed}: give 0 or more")
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of augmented examples is {share:g}: give a number from 0 to 1")
