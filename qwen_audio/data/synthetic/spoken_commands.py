@@ -38,7 +38,7 @@ food order: order {number} portions of {food} | get me some {food} for {time} | 
 news query: tell me the news about {topic} | what is new in {topic} {date}
 timer set: set a timer for {number} minutes | count down {number} minutes for the {food}
 volume up: turn up the {genre} in the {room} | make the sound in the {room} louder | play {artist} louder please
-volume down: turn down the {genre} in the {room} | make the sound in the {room} quieter | play {artist} not so loud please
+volume down: turn down the {genre} in the {room} | make the sound in the {room} quieter | play {artist} less loud please
 translation query: how do you say {food} in {language} | what is the {language} word for {food}
 """
 

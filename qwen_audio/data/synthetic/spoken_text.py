@@ -49,12 +49,10 @@ _KEYWORDS = (
 KEYWORDS = tuple(_KEYWORDS.split())
 
 # Words that sound like a keyword in some accent, where their phonemes do not tell.
-_NEAR = frozenset(
-    (
-        "know won to too for fore ate write of offer wright read ford none knows nose own oh owe eye bad bet but "
-        "boat learned learning"
-    ).split()
+_NEAR_KEYWORDS = (
+    "know won to too for fore ate write of wright read ford none knows nose own oh owe eye bad bet but boat"
 )
+_NEAR = tuple(_NEAR_KEYWORDS.split())
 _MARKS = re.compile(r"[\sˈˌː]")  # stress, length and what parts words
 _SPELLED = 4  # a keyword of so many letters is not spelled inside another word either
 
