@@ -144,7 +144,7 @@ def test_line_separator_in_a_string_is_text(folder: Path) -> None:
 
 
 def test_write_then_read_is_identity(folder: Path) -> None:
-    words = [Word("hi", 0.1, 0.5)]
+    words = [Word("hello", 0.1, 0.5)]
     timed = Example.model_validate(
         ROW | {"id": "t", "task": "word_timestamps", "words": words, "meta": {"n": [1]}}
     )
@@ -199,7 +199,7 @@ def test_the_corpus_is_valid(shared: Path) -> None:
         ({"task": "note_pitch", "text": "C4"}, "note_pitch"),
         ({"task": "speech_intent", "label": "x", "meta": {"slots": [1]}}, "speech_intent"),
         ({"task": "word_timestamps", "words": [["late", 31.0, 32.0]]}, "word_timestamps"),
-        ({"task": "word_timestamps", "words": [["late", 1.0, 9.0]], "duration_s": 2.0}, "2.0 s long"),
+        ({"task": "word_timestamps", "words": [["hello", 1.0, 9.0]], "duration_s": 2.0}, "2.0 s long"),
         ({"language": "klingon"}, "klingon"),
     ],
 )
@@ -244,7 +244,7 @@ def test_times_are_held_against_the_length_of_the_file(folder: Path) -> None:
     read_manifest(write(folder, row | {"words": [["hello", 0.2, 1.0]]}))
     late = row | {"words": [["hello", 0.2, 25.0]]}
     assert refusal(folder, late) == (
-        "line 1: the last word ends at 25.0 s but the clip is 1 s long: correct the times"
+        "line 1: the last word ends at 25.0 s but the clip is 1.0 s long: correct the times"
     )
     spans = ROW | {"spans": [["a", 3, 200]]}
     assert "the last span ends at 200.0 s but the clip is 1.5 s long" in refusal(folder, spans)

@@ -57,7 +57,7 @@ def check_times(example: Example) -> None:
     for kind, times in ends.items():
         if known is not None and times and max(times) > known + _SLACK:
             raise ValueError(
-                f"the last {kind} ends at {max(times)} s but the clip is {known:g} s long: correct the times"
+                f"the last {kind} ends at {max(times)} s but the clip is {round(known, 3)} s long: correct the times"
             )
 
 
