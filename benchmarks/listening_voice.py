@@ -15,7 +15,9 @@ from qwen_audio.audio import SAMPLE_RATE
 def _decoder() -> Any:
     import pocketsphinx
 
-    return pocketsphinx.Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
+    # The best path through its lattice is often an empty one in a grammar: the first pass is taken, with wide beams.
+    wide = {"beam": 1e-60, "wbeam": 1e-40, "pbeam": 1e-60, "bestpath": False}
+    return pocketsphinx.Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", **wide)
 
 
 def _pcm(wave: np.ndarray) -> bytes:
@@ -24,13 +26,18 @@ def _pcm(wave: np.ndarray) -> bytes:
     return (padded * 32767).astype(np.int16).tobytes()
 
 
-def heard(wave: np.ndarray, grammar: Sequence[str], repeated: bool = True) -> list[str]:
-    """What the recogniser hears, if it may hear any sequence (or one) of the words of `grammar`."""
+def known(words: Sequence[str]) -> bool:
+    """Whether the recogniser knows how each of the words is pronounced."""
+    return all(_decoder().lookup_word(word) for word in words)
+
+
+def heard(wave: np.ndarray, grammar: Sequence[str], repeated: bool = False) -> list[str]:
+    """The words that the recogniser hears, if it may hear one of the entries of `grammar`, or a sequence of them."""
     decoder = _decoder()
-    words = sorted({word for word in grammar if decoder.lookup_word(word)})
-    if not words:
+    entries = sorted({entry for entry in grammar if known(entry.split())})
+    if not entries:
         return []
-    rule = f"#JSGF V1.0;\ngrammar g;\npublic <g> = ( {' | '.join(words)} ){'+' if repeated else ''} ;"
+    rule = f"#JSGF V1.0;\ngrammar g;\npublic <g> = ( {' | '.join(entries)} ){'+' if repeated else ''} ;"
     decoder.add_jsgf_string("g", rule)
     decoder.activate_search("g")
     decoder.start_utt()
