@@ -234,7 +234,8 @@ def parse(task: str, text: str, choices: Sequence[str] | None = None) -> Parsed:
     if choices:
         known = {choice.casefold() for choice in choices}
         for name in dict.fromkeys(_named(row, parsed)):
-            if name and name.casefold() not in known:
+            # several choices may be the answer to a question, with commas between them
+            if name and name.casefold() not in known and not known.issuperset(name.casefold().split(", ")):
                 parsed.problems.append(f"{name!r} is not one of the choices")
     return parsed
 
