@@ -231,7 +231,7 @@ class QwenAudio:
         )
         outputs = []
         for request, language, generation in zip(requests, languages, made, strict=True):
-            parsed = tasks.parse(request.task, generation.text)
+            parsed = tasks.parse(request.task, generation.text, request.choices)
             early = [_EARLY_ENDS[generation.ended_by]] if generation.ended_by != "end" else []
             outputs.append(Output(generation.text, parsed, language, [*parsed.problems, *early]))
         return outputs

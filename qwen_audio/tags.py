@@ -125,10 +125,28 @@ def language_tag(code: str | None) -> str:
     return _LANGUAGE_TAGS.get(code, UNKNOWN) if code else UNKNOWN
 
 
+# The codes of two letters (ISO 639-1, and the older ones that corpora have).  Of three letters there are thousands.
+_CODES = (
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de "
+    "dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id "
+    "ie ig ii ik in io is it iu iw ja ji jv jw ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li "
+    "ln lo lt lu lv mg mh mi mk ml mn mo mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa "
+    "pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta te tg th "
+    "ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
+)
+_TWO_LETTERS = frozenset(_CODES.split())
+
+
 def check_language(code: str) -> str:
-    """The code itself; ValueError for what has not the shape of a language code, such as "english"."""
+    """The code itself; ValueError for what is no language code, such as "english" or "xx".
+
+    A language without a tag, such as "nl", is no error: its tag is `<|unknown|>`.
+    """
     if not re.fullmatch(r"[a-z]{2,3}(_[a-z]{2,4})?|unknown", code):
         raise ValueError(f'the language {code!r} is no code: give two or three letters, such as "en"')
+    short = code.partition("_")[0]
+    if len(short) == 2 and short not in _TWO_LETTERS:
+        raise ValueError(f'the language {code!r} is no code of ISO 639: correct it, or give "unknown"')
     return code
 
 

@@ -37,7 +37,7 @@ _ROWS = (
     _labelled("keyword_spotting", "seven", language="en"),
     _labelled("language_id", "German", language="de"),
     _labelled("speaker_gender", "female", language="en"),
-    _labelled("speaker_age", "20-30", language="en"),
+    _labelled("speaker_age", "adult", language="en"),
     _labelled("dialect_id", "Scottish", language="en"),
     example(
         "speaker_diarization",
@@ -53,8 +53,8 @@ _ROWS = (
     ),
     example(
         "speech_intent",
-        '{"intent": "order", "slots": {"size": "large"}}',
-        label="order",
+        '{"intent": "coffee order", "slots": {"size": "large"}}',
+        label="coffee order",
         language="en",
         meta={"scenario": "coffee", "slots": {"size": "large"}},
     ),

@@ -126,7 +126,7 @@ _ROWS = (
     _analysis("speaker_gender", "SGC", "speaker gender classification", "speech", "accuracy",
               "Is the speaker male or female?", SPOKEN, (_SPEAKER, *_named("gender"))),
     _analysis("speaker_age", "SAP", "speaker age prediction", "speech", "accuracy",
-              "Estimate the age range of the speaker.", SPOKEN, (_SPEAKER, *_named("age"))),
+              "Is the speaker a child, an adult or a senior?", SPOKEN, (_SPEAKER, *_named("age"))),
     _analysis("dialect_id", "DID", "dialect identification", "speech", "accuracy",
               "Which dialect is spoken?", SPOKEN, (_SPEAKER, *_named("dialect"))),
     _analysis("speaker_diarization", "SD", "speaker diarization", "speech", "der",

@@ -206,11 +206,12 @@ _HEADER = re.compile(
 )
 
 
-def parse(task: str, text: str) -> Parsed:
+def parse(task: str, text: str, choices: Sequence[str] | None = None) -> Parsed:
     """Read a generated string, with or without the prompt in front; never raises for any `text`.
 
-    What could not be read, and what was repaired, is in `problems`. Everything from the first `<|endoftext|>` or
-    `<|im_end|>` on is left out. ValueError for an unknown task.
+    What could not be read, and what was repaired, is in `problems`; with `choices`, so is a class, an event or a
+    keyword that is none of them (case does not count). Everything from the first `<|endoftext|>` or `<|im_end|>` on
+    is left out. ValueError for an unknown task.
     """
     row = task_of(task)
     text = _END.split(text, maxsplit=1)[0].strip()
@@ -230,7 +231,25 @@ def parse(task: str, text: str) -> Parsed:
     if strange:
         parsed.problems.insert(0, f"the tags in front are not those of {task}: {rest}")
     parsed.language = language
+    if choices:
+        known = {choice.casefold() for choice in choices}
+        for name in dict.fromkeys(_named(row, parsed)):
+            # several choices may be the answer to a question, with commas between them
+            if name and name.casefold() not in known and not known.issuperset(name.casefold().split(", ")):
+                parsed.problems.append(f"{name!r} is not one of the choices")
     return parsed
+
+
+def _named(row: Task, parsed: Parsed) -> list[str]:
+    """The classes that an answer names."""
+    match row.body:
+        case "events":
+            return [span.label for span in parsed.spans]
+        case "keyword":
+            return parsed.fields["keywords"]
+        case "label" | "answer":
+            return [parsed.label or ""]
+    return []
 
 
 def _after_form(row: Task, head: str, body: str) -> str | None:

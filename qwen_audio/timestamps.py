@@ -97,7 +97,8 @@ def parse_words(text: str) -> ParsedWords:
     without `<|sil|>`, and may hold spaces between tags. Times that break the order (all but a longest
     non-decreasing sequence), lie beyond 30.00 s or are missing are replaced by a division of the surrounding
     span in proportion to the characters of the words; a word with no later time ends at the last known time.
-    Each replacement is reported. Other special tokens are dropped and reported.
+    Each replacement is reported. Other special tokens, and a time at the end that closes nothing, are dropped and
+    reported.
     """
     repairs: list[str] = []
     names, times = _read(text, repairs)
@@ -152,6 +153,11 @@ def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
     if pending:
         repairs.append(f"no end time for {pending!r}")
         close(None)
+    # a time without a word is the end of a silence, which only what follows makes worth telling
+    while names and not names[-1]:
+        names.pop()
+        if (tick := times.pop()) is not None and tick > 0:
+            repairs.append(f"no word before the last time {tags.time_tag(tick / tags.TICKS_PER_SECOND)}")
     return names, times
 
 

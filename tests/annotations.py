@@ -124,7 +124,9 @@ def wanted(item: Example) -> Any:
         case "dialect":
             return spoken_form(item.text), meta["dialect"]
         case "intent":
-            return item.label, meta["scenario"], meta["slots"]
+            label, scenario = item.label or "", meta["scenario"]
+            whole = label if not scenario or label.startswith(f"{scenario} ") else f"{scenario} {label}"
+            return whole, scenario, meta["slots"]
         case "entities":
             return meta["entities"]
         case "note":

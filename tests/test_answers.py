@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -237,7 +238,67 @@ def test_spans_are_repaired(text: str, spans: str, problem: str | None) -> None:
     assert parsed.problems == [] if problem is None else parsed.problems[0].startswith(problem)
 
 
+def test_an_intent_is_scenario_and_action() -> None:
+    meta = {"scenario": "alarm", "slots": {"time": "seven"}}
+    whole = example("speech_intent", "-", label="alarm set", language="en", meta=meta)
+    action = example("speech_intent", "-", label="set", language="en", meta=meta)
+    assert answer_of(whole) == answer_of(action)
+    parsed = parse("speech_intent", answer_of(whole))
+    assert parsed.label == "alarm set" and parsed.problems == []
+    assert json.loads(parsed.text) == {"intent": "alarm set", "slots": {"time": "seven"}}
+    timer = answer_of(whole).replace("alarm", "timer")
+    assert parse("speech_intent", timer).label == "timer set"
+
+
+@pytest.mark.parametrize(
+    ("meta", "reason"),
+    [
+        ({"slots": ["a"]}, "meta.slots is ['a']"),
+        ({"scenario": 5}, "meta.scenario is 5"),
+        ({"slots": {"time": {"a": 1}}}, "meta.slots.time has {'a': 1}"),
+    ],
+)
+def test_bad_slots_are_refused_in_words(meta: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        render(example("speech_intent", "-", label="set", language="en", meta=meta))
+
+
+def test_keywords_are_read_in_one_pass() -> None:
+    begun = time.process_time()
+    parsed = parse("keyword_spotting", "<|startofword|>" * 20000)
+    assert parsed.problems and time.process_time() - begun < 5.0
+    parsed = parse("keyword_spotting", "<|startofword|>a<|startofword|>b<|endofword|>")
+    assert parsed.fields["keywords"] == ["b"] and parsed.problems == ["not read: <|startofword|>a"]
+
+
+def test_keywords_stand_in_order() -> None:
+    words = [["six", 1.0, 2.0], ["two", 0.5, 0.7]]
+    with pytest.raises(ValueError, match="sort the words"):
+        render(example("keyword_spotting", "six, two", language="en", words=words))
+    text = "<|startofword|>six<|endofword|><|1.00|><|2.00|><|delim|><|startofword|>two<|endofword|><|0.50|><|0.70|>"
+    parsed = parse("keyword_spotting", text)
+    assert parsed.problems == ["the keyword 'two' starts before the one in front of it ends"]
+    assert [word.word for word in parsed.words] == ["two", "six"]
+
+
+def test_an_answer_outside_the_choices_is_reported() -> None:
+    for task, choices in (
+        ("speaker_gender", ["male", "female"]),
+        ("note_velocity", ["piano", "forte"]),
+        ("speaker_verification", ["yes", "no"]),
+    ):
+        assert parse(task, "junk words", choices).problems == ["'junk words' is not one of the choices"]
+        assert parse(task, choices[0].title(), choices).problems == []
+        assert parse(task, "junk words").problems == []
+    assert parse("event_detection", "<|0.00|>dog<|1.00|>", ["cat"]).problems
+    assert parse("asr", "anything", ["cat"]).problems == []
+
+
 def test_what_does_not_belong_is_reported() -> None:
+    assert parse("word_timestamps", "<|1.00|>").problems == ["no word before the last time <|1.00|>"]
+    assert parse("word_timestamps", "<|sil|><|1.00|>").problems == []
+    assert len(parse("word_timestamps", "a<|0.50|><|1.00|>").problems) == 1
+    assert parse("word_timestamps", "<|0.50|><|0.60|>a<|1.00|>").problems == []
     assert parse("asr", "hello<|0.50|> world").problems == ["unexpected tag <|0.50|>"]
     assert parse("asr", "hello<|0.50|> world").text == "hello world"
     assert parse("audio_qa", "It starts at <|2.33|> seconds.").problems == []

@@ -4,7 +4,9 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from qwen_audio.data.manifest import (
     AudioRef,
@@ -142,7 +144,7 @@ def test_line_separator_in_a_string_is_text(folder: Path) -> None:
 
 
 def test_write_then_read_is_identity(folder: Path) -> None:
-    words = [Word("hi", 0.1, 0.5)]
+    words = [Word("hello", 0.1, 0.5)]
     timed = Example.model_validate(
         ROW | {"id": "t", "task": "word_timestamps", "words": words, "meta": {"n": [1]}}
     )
@@ -197,7 +199,7 @@ def test_the_corpus_is_valid(shared: Path) -> None:
         ({"task": "note_pitch", "text": "C4"}, "note_pitch"),
         ({"task": "speech_intent", "label": "x", "meta": {"slots": [1]}}, "speech_intent"),
         ({"task": "word_timestamps", "words": [["late", 31.0, 32.0]]}, "word_timestamps"),
-        ({"task": "word_timestamps", "words": [["late", 1.0, 9.0]], "duration_s": 2.0}, "2.0 s long"),
+        ({"task": "word_timestamps", "words": [["hello", 1.0, 9.0]], "duration_s": 2.0}, "2.0 s long"),
         ({"language": "klingon"}, "klingon"),
     ],
 )
@@ -207,3 +209,44 @@ def test_a_row_that_no_task_can_write_is_named(tmp_path, change, message):
     (tmp_path / "m.jsonl").write_text("\n" + json.dumps(row) + "\n")
     with pytest.raises(ManifestError, match=rf"m\.jsonl line 2: .*{message}"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_row_whose_parts_do_not_agree_is_refused(folder: Path) -> None:
+    plain = {k: v for k, v in ROW.items() if k != "duration_s"}
+    sound = plain | {"task": "sound_event", "text": "wind", "label": "wind"}
+    question = plain | {"task": "audio_qa", "text": "yes"}
+    timed = ROW | {"task": "word_timestamps", "words": [["hi", 0.1, 0.3]]}
+    for row, reason in (
+        (plain | {"task": "speaker_verification", "text": "yes"}, "compares two recordings"),
+        (question, "no question"),
+        (timed, "the text is 'hello' but the words are 'hi'"),
+        (sound | {"label": "rain"}, "the label is 'rain' but the text is 'wind'"),
+        (sound | {"label": "rain", "choices": ["rain"]}, "the label is 'rain' but the text is 'wind'"),
+        (plain | {"task": "music_genre", "text": "jazz", "label": "jaz"}, "the label is 'jaz'"),
+        (ROW | {"language": "xx"}, "no code of ISO 639"),
+        (
+            ROW | {"task": "keyword_spotting", "words": [["six", 0, 1]], "choices": ["two"]},
+            "'six' is not one",
+        ),
+    ):
+        assert reason in refusal(folder, row), row
+    read_manifest(write(folder, question | {"question": "Is it raining?"}))
+    read_manifest(write(folder, timed | {"text": "Hi!"}))
+    # a longer text is a sentence about the label; a language without a tag is no error
+    read_manifest(write(folder, sound | {"text": "A strong wind blows.", "language": "nl"}))
+    note = ROW | {"task": "note_analysis", "meta": {"pitch": 60, "velocity": True, "instrument": "piano"}}
+    assert "meta.velocity is True" in refusal(folder, note)
+
+
+def test_times_are_held_against_the_length_of_the_file(folder: Path) -> None:
+    soundfile.write(folder / "a.wav", np.zeros(16000), 16000)
+    row = {k: v for k, v in ROW.items() if k != "duration_s"} | {"task": "word_timestamps"}
+    read_manifest(write(folder, row | {"words": [["hello", 0.2, 1.0]]}))
+    late = row | {"words": [["hello", 0.2, 25.0]]}
+    assert refusal(folder, late) == (
+        "line 1: the last word ends at 25.0 s but the clip is 1.0 s long: correct the times"
+    )
+    spans = ROW | {"spans": [["a", 3, 200]]}
+    assert "the last span ends at 200.0 s but the clip is 1.5 s long" in refusal(folder, spans)
+    cut = {"id": "c", "task": "asr", "text": "", "audio": [{"path": "a.wav", "start": 0.8}]}
+    assert "is 0.2 s long" in refusal(folder, cut | {"spans": [["a", 0, 0.5]]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -20,8 +21,10 @@ from qwen_audio.data.synthetic import (
     spoken_commands,
     spoken_text,
     text,
+    utterances,
 )
 from qwen_audio.data.synthetic.spoken import SpokenGenerator
+from qwen_audio.tasks import example_prompt
 from qwen_audio.text import spoken_form
 
 RATE = 16000
@@ -153,20 +156,87 @@ def test_slots_are_in_the_command() -> None:
     for command in train:
         values = [v for slot in command.slots.values() for v in ([slot] if isinstance(slot, str) else slot)]
         assert all(f" {value} " in f" {command.text} " for value in values)
-    held_out = {spoken_commands.command(rng, held_out=True).text for _ in range(50)}
-    assert not held_out & {c.text for c in train}
+    held_out = [spoken_commands.command(rng, held_out=True) for _ in range(600)]
+    assert not {c.text for c in held_out} & {c.text for c in train}
+    assert {f"{c.scenario} {c.action}" for c in held_out} == set(spoken_commands.intents())
+    # what has no slot is one text, said over and over
+    assert all(c.slots for c in train)
 
 
-def test_held_out_english_has_unseen_words() -> None:
-    known = set(text.vocabulary("en"))
+def test_an_intent_is_named_with_its_scenario() -> None:
+    for example in (s.example for s in draw("speech_intent", 30)):
+        assert example.label in spoken_commands.intents()
+        assert json.loads(example.text) == {"intent": example.label, "slots": example.meta["slots"]}
+
+
+def test_entity_sentences_are_english() -> None:
     rng = np.random.default_rng(0)
-    said = {False: set(), True: set()}
-    for held_out, words in said.items():
-        for _ in range(150):
-            words |= set(spoken_text.utterance(rng, "en", held_out=held_out))
-    sentences = {w for row in parallel_words.__dict__.values() if isinstance(row, str) for w in row.split()}
-    unseen = said[True] - said[False] - known - sentences
-    assert len(unseen) > 30
+    made = [spoken_commands.entity_sentence(rng) for _ in range(1500)]
+    for said, found in made:
+        assert "the the" not in said
+        if "will speak" in said:
+            assert not re.search(r"yesterday|\blast\b", said)
+        if re.search(r" met in |i saw ", said):
+            assert not re.search(r"tomorrow|tonight|\bnext\b", said)
+        assert not any(value.startswith(("the ", "on ")) for kind, value in found if kind == "organization")
+    values = {value for _, found in made for kind, value in found if kind == "organization"}
+    assert {"united nations", "google"} <= values
+
+
+# keywords ------------------------------------------------------------------------------------------------
+
+
+def test_no_keyword_is_heard_that_is_not_labelled() -> None:
+    for word in ["seventeen", "someone", "yesterday", "update", "ago", "once", "eighteen", "birds", "no"]:
+        assert spoken_text.holds_keyword(word, "en-us"), word
+    for word in ["table", "garden", "music", "river"]:
+        assert not spoken_text.holds_keyword(word, "en-us"), word
+    assert spoken_text.unlabelled_keyword(["will", "earn"], [], "en-us") == "learn"
+    assert spoken_text.unlabelled_keyword(["move", "forward"], [1], "en-us") is None
+    rng = np.random.default_rng(0)
+    accent = "gmw/en"
+    sounds = {w: re.sub(r"[ˈˌː ]", "", espeak.phonemes(w, accent)) for w in spoken_text.KEYWORDS}
+    for _ in range(60):
+        words, spots = spoken_text.keyword_utterance(rng, accent)
+        others = [word for place, word in enumerate(words) if place not in spots]
+        heard = [re.sub(r"[ˈˌː ]", "", espeak.phonemes(word, accent)) for word in others]
+        assert not [(word, k) for word in heard for k, sound in sounds.items() if sound in word]
+
+
+def test_keyword_utterances_are_split_and_offer_the_keywords() -> None:
+    rng = np.random.default_rng(0)
+    train = {" ".join(spoken_text.keyword_utterance(rng)[0]) for _ in range(1500)}
+    held_out = {" ".join(spoken_text.keyword_utterance(rng, held_out=True)[0]) for _ in range(150)}
+    assert not train & held_out
+    timed = [s.example for s in draw("keyword_spotting", 30) if s.example.words]
+    assert len(timed) > 5
+    for example in timed:
+        assert example.choices and len(example.choices) == 10
+        assert {word.word for word in example.words or ()} <= set(example.choices)
+        asked = "".join(piece.text for piece in example_prompt(example, as_question=True))
+        assert f"Choose from: {', '.join(example.choices)}." in asked
+
+
+def test_french_sentences_that_tell_a_dialect_are_split() -> None:
+    rng = np.random.default_rng(0)
+    for name in spoken_text.DIALECTS["fr"]:
+        train, held_out = (
+            {" ".join(spoken_text.dialect_utterance(rng, "fr", name, held_out=held)) for _ in range(count)}
+            for held, count in ((False, 3000), (True, 300))
+        )
+        assert not train & held_out
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ja"])
+def test_held_out_texts_have_unseen_words(language: str) -> None:
+    unseen = set(utterances.unseen_words(language))
+    rng = np.random.default_rng(0)
+    said = {
+        held: {w for _ in range(400) for w in spoken_text.utterance(rng, language, held_out=held)}
+        for held in (False, True)
+    }
+    assert len(said[True] & unseen) > 30
+    assert not said[False] & unseen
 
 
 # Chinese by character ------------------------------------------------------------------------------------

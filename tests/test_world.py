@@ -13,8 +13,9 @@ from qwen_audio.cli import main
 from qwen_audio.data import stats
 from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.data.sources import SourceConfig
+from qwen_audio.data.synthetic.notes import dynamic
 from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
-from qwen_audio.data.synthetic.write import write_world
+from qwen_audio.data.synthetic.write import synthesize, write_world
 from qwen_audio.show import spans_of
 from qwen_audio.tasks import TASKS, example_prompt, parse, render
 from qwen_audio.timestamps import Span, Word
@@ -62,7 +63,8 @@ def test_an_example_of_every_task_becomes_tokens_and_comes_back(task, held_out):
     assert parsed.problems == []
     assert near(given_back(task, parsed), wanted(example))
     if example.choices:
-        assert (example.label or example.text) in example.choices
+        named = [word.word for word in example.words or ()] or [example.label or example.text]
+        assert set(named) <= set(example.choices)
 
 
 def near(found, truth):
@@ -79,6 +81,25 @@ def near(found, truth):
     if isinstance(truth, (list, tuple)) and truth and isinstance(truth[0], (Word, Span)):
         return len(found) == len(truth) and all(map(near, found, truth))
     return found == truth
+
+
+def test_held_out_notes_are_combinations_that_training_never_has():
+    def combinations(held_out, count):
+        source = SourceConfig("notes", 1.0, options={"held_out": held_out}).build()
+        rng = np.random.default_rng(2)
+        metas = [source.sample(rng).example.meta for _ in range(count)]
+        return {(m["program"], m["pitch"], dynamic(m["velocity"])) for m in metas}
+
+    assert not combinations(False, 150) & combinations(True, 60)
+
+
+def test_options_of_other_kinds_are_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="--utterances does not go with --kind music"):
+        synthesize(tmp_path / "x", kind="music", utterances="words", count=1)
+    for kind in ("notes", "sounds"):
+        assert synthesize(tmp_path / kind, kind=kind, held_out=True, count=1).exists()
+    with pytest.raises(ValueError, match="there is no 'kinds', use some of weights"):
+        SourceConfig("notes", 1.0, options={"kinds": {"words": 1.0}}).build()
 
 
 def test_held_out_notes_and_sounds_are_other_ones():

@@ -22,6 +22,11 @@ def _render_note(example: Example, form: str) -> list[Segment]:
         raise ValueError(
             f"example {example.id!r} of task {example.task!r} lacks meta.{missing[0]} (0 to 127)"
         )
+    for name in ("pitch", "velocity"):
+        if isinstance(note[name], bool) or not isinstance(note[name], int):
+            raise ValueError(
+                f"example {example.id!r}: meta.{name} is {note[name]!r}: give a whole number from 0 to 127"
+            )
     sonic, instrument = note.get("sonic") or [], note.get("instrument") or example.label or ""
     sonic = [collapse_spaces(name) for name in ([sonic] if isinstance(sonic, str) else sonic)]
     if any("," in name or not name for name in sonic):

@@ -91,14 +91,30 @@ def _entity_value(value: str) -> list[Segment]:
 
 
 def _render_intent(example: Example, form: str) -> list[Segment]:
-    """`<|scenario|>` if meta.scenario is given, `<|action|>` and the intent, `<|entities|>` and the slots."""
+    """`<|scenario|>` if meta.scenario is given, `<|action|>` and the action, `<|entities|>` and the slots.
+
+    The label is the whole intent, "alarm set", or the action alone, "set".
+    """
     segments: list[Segment] = []
-    if scenario := example.meta.get("scenario"):
-        segments += [tag(tags.SCENARIO), plain(collapse_spaces(scenario))]
-    intent = required(example, example.label, "label (the intent)")
-    segments += [tag(tags.ACTION), plain(intent), tag(tags.ENTITIES)]
-    for kind, values in (example.meta.get("slots") or {}).items():
+    action = required(example, example.label, "label (the intent)")
+    scenario = example.meta.get("scenario")
+    if not isinstance(scenario, str | None):
+        raise ValueError(
+            f"example {example.id!r}: meta.scenario is {scenario!r}: give a name, or leave it out"
+        )
+    if scenario := collapse_spaces(scenario or ""):
+        segments += [tag(tags.SCENARIO), plain(scenario)]
+        action = action.removeprefix(f"{scenario} ")
+    segments += [tag(tags.ACTION), plain(action), tag(tags.ENTITIES)]
+    slots = example.meta.get("slots") or {}
+    if not isinstance(slots, Mapping):
+        raise ValueError(
+            f'example {example.id!r}: meta.slots is {slots!r}: give {{"type": "value"}}, or a list of values'
+        )
+    for kind, values in slots.items():
         for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, Mapping | list):
+                raise ValueError(f"example {example.id!r}: meta.slots.{kind} has {value!r}: give text")
             segments += _entity_type(required(example, kind, "name for one of meta.slots"))
             segments += _entity_value(required(example, value, f"value for meta.slots.{kind}"))
     return segments
@@ -111,7 +127,7 @@ _SLOT = re.compile(
 
 
 def _parse_intent(text: str) -> Parsed:
-    """label: the intent; fields: scenario (or None) and slots; text: the intent and the slots as JSON."""
+    """label: the whole intent, scenario and action; fields: scenario (or None) and slots; text: as JSON."""
     problems: list[str] = []
     head, _, entities = text.partition(tags.ENTITIES)
     scenario, found, action = head.partition(tags.ACTION)
@@ -123,7 +139,8 @@ def _parse_intent(text: str) -> Parsed:
     if tags.ENTITIES not in text:
         problems.append(f"no {tags.ENTITIES}")
     scenario = tags.without_tags(scenario.removeprefix(tags.SCENARIO), problems)
-    intent = tags.without_tags(action, problems)
+    action = tags.without_tags(action, problems)
+    intent = f"{scenario} {action}".strip()
     slots: dict[str, Any] = {}
     for kind, value in _SLOT.findall(entities):
         kind, value = tags.without_tags(kind, problems), tags.without_tags(value, problems)

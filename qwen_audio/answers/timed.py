@@ -47,7 +47,14 @@ def _render_keyword(example: Example, form: str) -> list[Segment]:
         name = required(example, example.label or example.text, "keyword")
         return [tag(tags.START_OF_WORD), plain(name), tag(tags.END_OF_WORD)]
     segments: list[Segment] = []
+    last = 0.0
     for word in example.words or []:
+        if word.start < last or word.end < word.start:
+            raise ValueError(
+                f"example {example.id!r}: the keyword {word.word!r} at {word.start:.2f} to {word.end:.2f} s is not "
+                "after the one in front of it: sort the words and cut overlaps"
+            )
+        last = word.end
         if segments:
             segments.append(tag(tags.DELIMITER))
         segments += [tag(tags.START_OF_WORD), plain(collapse_spaces(word.word))]
@@ -59,29 +66,39 @@ def _ask_keyword(example: Example) -> list[Segment]:
     return [plain(required(example, example.text or example.label, "text"))]
 
 
-_KEYWORD = re.compile(
-    r"<\|startofword\|>(?P<name>.*?)<\|endofword\|>(?P<times>(?:<\|[0-9]{1,2}\.[0-9]{2}\|>)*)", re.S
-)
+_TIMES = re.compile(r"\s*((?:<\|[0-9]{1,2}\.[0-9]{2}\|>)*)(.*)", re.S)
 
 
 def _parse_keyword(text: str) -> Parsed:
+    """A keyword runs from one `<|startofword|>` to the next `<|endofword|>`; what lies elsewhere is reported."""
     names: list[str] = []
     words: list[Word] = []
     problems: list[str] = []
-    for match in _KEYWORD.finditer(text):
-        name = tags.without_tags(match["name"], problems)
-        names.append(name)
-        if match["times"]:
-            times = [float(time) for time in match["times"][2:-2].split("|><|")]
-            if len(times) == 2 and times[0] <= times[1] <= tags.MAX_TICK / tags.TICKS_PER_SECOND:
-                words.append(Word(name, *times))
-            else:
-                problems.append(f"the times {match['times']} of {name!r} are no start and end")
+    head, *pieces = text.split(tags.START_OF_WORD)
+    rest = [head]
+    for piece in pieces:
+        name, closed, after = piece.partition(tags.END_OF_WORD)
+        if not closed:
+            rest += [tags.START_OF_WORD, piece]
+            continue
+        match = _TIMES.match(after)
+        assert match is not None  # every part is optional
+        rest.append(match[2])
+        names.append(tags.without_tags(name, problems))
+        if match[1]:
+            times = [float(time) for time in match[1][2:-2].split("|><|")]
+            if len(times) != 2 or not times[0] <= times[1] <= tags.MAX_TICK / tags.TICKS_PER_SECOND:
+                problems.append(f"the times {match[1]} of {names[-1]!r} are no start and end")
+                continue
+            if words and times[0] < words[-1].end:
+                problems.append(f"the keyword {names[-1]!r} starts before the one in front of it ends")
+            words.append(Word(names[-1], *times))
     if not names:
         problems.append("no <|startofword|> ... <|endofword|> pair")
         names = [tags.without_tags(text, [])]
-    elif rest := collapse_spaces(_KEYWORD.sub("", text).replace(tags.DELIMITER, "")):
-        problems.append(f"not read: {rest}")
+    elif left := collapse_spaces("".join(rest).replace(tags.DELIMITER, "")):
+        problems.append(f"not read: {left}")
+    words.sort(key=lambda word: word.start)
     return Parsed(" ".join(names), words=words, label=names[0], fields={"keywords": names}, problems=problems)
 
 

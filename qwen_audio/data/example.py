@@ -119,6 +119,8 @@ class Example(BaseModel):
         body = TASKS[self.task].body
         if body == "events":
             return [span.label for span in self.spans or []]
+        if body == "keyword" and self.words:
+            return [word.word for word in self.words]
         text = [self.text] if body in ("label", "answer") else []
         return [self.label] if self.label is not None else text
 

@@ -109,6 +109,8 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
         ManifestError: `FILE line N: reason and remedy`, at the first fault, for a manifest that is absent or
             empty, and for anything wrong in a row (see the module's description).
     """
+    from qwen_audio.data.checks import check_times  # as in `_check_renders`
+
     path = Path(path)
     folder = os.path.abspath(path.parent)
     examples: list[Example] = []
@@ -133,6 +135,10 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
                     f"{path} line {number}: the audio file {ref.path} does not exist: correct the path, "
                     "which is relative to the manifest's folder"
                 )
+        try:
+            check_times(example)
+        except ValueError as error:
+            raise ManifestError(f"{path} line {number}: {error}") from None
         examples.append(example)
     if not examples:
         raise ManifestError(f"{path}: the manifest is empty: put one JSON object on each line")
@@ -142,6 +148,7 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
 def _check_renders(example: Example) -> None:
     """Refuse an example that cannot be written as a training sequence, such as a pitch that is no number."""
     # Imported here: tasks.py renders examples and so may import this module.
+    from qwen_audio.data.checks import check_annotation
     from qwen_audio.tasks import render
 
     try:
@@ -150,16 +157,10 @@ def _check_renders(example: Example) -> None:
         raise ManifestError(
             f"the example {example.id!r} cannot be written in the form of its task {example.task}: {error}"
         ) from None
-    known = example.audio[0].duration if example.audio else None
-    for kind, ends in (
-        ("word", [word.end for word in example.words or []]),
-        ("span", [span.end for span in example.spans or []]),
-    ):
-        # Durations are rounded and words may end in the last frame: a tenth of a second is forgiven.
-        if known and ends and max(ends) > known + 0.1:
-            raise ManifestError(
-                f"the last {kind} ends at {max(ends)} s but the clip is {known} s long: correct the times"
-            )
+    try:
+        check_annotation(example)
+    except ValueError as error:
+        raise ManifestError(f"the example {example.id!r}: {error}") from None
 
 
 def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -207,6 +208,11 @@ class SourceConfig:
         module, name = _GENERATORS[self.kind]
         # Imported late: generators need the `synth` extra, which reading a manifest does not.
         generator = getattr(importlib.import_module(module), name)
+        known = inspect.signature(generator).parameters
+        if unknown := [option for option in self.options if option not in known]:
+            raise ValueError(
+                f"options of source {self.kind!r}: there is no {unknown[0]!r}, use some of {', '.join(known)}"
+            )
         try:
             return generator(**options)
         except TypeError as error:

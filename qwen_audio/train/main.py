@@ -107,7 +107,9 @@ def _set_up(module: TrainingModule, config: TrainConfig, world: parallel.World, 
     model.set_attn_implementation(row_attention.NAME if by_rows else plain)
     if config.checkpoint_activations:
         # The name since transformers 5.23; before, there is the second only.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        )
         enable({"use_reentrant": False})
     layers: list[nn.Module] = layers_of(model)
     if config.compile:

@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.synthetic.held_out import is_held_out
 from qwen_audio.data.synthetic.soundfont import SoundFont, load_soundfont
 from qwen_audio.tasks import TASKS
 
@@ -103,8 +104,16 @@ def describe(pitch: int, velocity: int, sonic: list[str], instrument: str) -> st
 class NoteGenerator:
     """Draws single notes, 1 to 3 s, each with one of the four note tasks."""
 
-    def __init__(self, weights: dict[str, float] | None = None, soundfont: str | None = None) -> None:
+    def __init__(
+        self,
+        weights: dict[str, float] | None = None,
+        soundfont: str | None = None,
+        *,
+        held_out: bool = False,
+    ) -> None:
         """`weights`: shares of the tasks of `TASK_WEIGHTS`; `soundfont`: a .sf2 file (None: the wheel's).
+
+        `held_out`: only combinations of General MIDI program, pitch and dynamic level that training never has.
 
         Raises ValueError for a task that is not a note task and SoundFontError when there is no sound font.
         """
@@ -116,6 +125,7 @@ class NoteGenerator:
         self.tasks = tuple(weights)
         self.shares = np.array([weights[task] for task in self.tasks]) / sum(weights.values())
         self._soundfont_path = soundfont
+        self._held_out = held_out
 
     @property
     def font(self) -> SoundFont:
@@ -126,10 +136,13 @@ class NoteGenerator:
         """One note with its annotation; the same state of `rng` gives the same bytes in any process."""
         task = self.tasks[rng.choice(len(self.tasks), p=self.shares)]
         piano = rng.random() < _PIANO_SHARE
-        instrument = INSTRUMENTS[0 if piano else rng.integers(1, len(INSTRUMENTS))]
-        program = int(rng.choice(instrument.programs))
-        pitch = int(rng.integers(instrument.low, instrument.high + 1))
-        velocity = int(rng.integers(VELOCITIES[0], VELOCITIES[1] + 1))
+        while True:
+            instrument = INSTRUMENTS[0 if piano else rng.integers(1, len(INSTRUMENTS))]
+            program = int(rng.choice(instrument.programs))
+            pitch = int(rng.integers(instrument.low, instrument.high + 1))
+            velocity = int(rng.integers(VELOCITIES[0], VELOCITIES[1] + 1))
+            if is_held_out(f"{program}/{pitch}/{dynamic(velocity)}") == self._held_out:
+                break
         seconds = float(rng.uniform(1.0, 3.0))
         hold = seconds if rng.random() < 0.6 else seconds * float(rng.uniform(0.4, 0.9))
         wave = render_note(

@@ -9,7 +9,6 @@ English words: training never says it.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from types import ModuleType
 import numpy as np
 
 from qwen_audio.data.synthetic import parallel_words
+from qwen_audio.data.synthetic.held_out import is_held_out
 from qwen_audio.data.synthetic.parallel_frames import ENTITY_TYPES, FRAMES, TABLES
 
 LANGUAGES = parallel_words.LANGUAGES
@@ -31,7 +31,6 @@ DIRECTIONS = (
     ("fr", "en"),
     ("it", "en"),
 )
-_HELD_OUT_PARTS = 6  # one sentence in this many is held out
 
 # Names of the forms of a verb, in the order of its columns.
 _VERB_FORMS = {
@@ -131,8 +130,7 @@ def draw(rng: np.random.Generator, *, held_out: bool = False) -> Sentence:
     """A random sentence; those with `held_out` and those without have none in common."""
     while True:
         sentence = _draw(rng)
-        english = sentence.texts["en"]
-        if (zlib.crc32(english.encode()) % _HELD_OUT_PARTS == 0) == held_out:
+        if is_held_out(sentence.texts["en"]) == held_out:
             return sentence
 
 

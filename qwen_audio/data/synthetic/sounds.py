@@ -70,6 +70,7 @@ BROKEN = (
     "dog barking", "baby crying", "sneezing", "rooster crowing", "whistling", "door knocking", "laughing", "coughing",
 )  # fmt: skip
 PAUSE = 0.25  # s: sounds of one class that are closer are one span
+_HELD_OUT_STREAM = 7  # the spawn key of what training never draws
 
 
 class Event(NamedTuple):
@@ -83,8 +84,12 @@ class Event(NamedTuple):
 class SoundGenerator:
     """Draws clips of 1.5 to 5 s, each with one of the three sound tasks."""
 
-    def __init__(self, weights: dict[str, float] | None = None) -> None:
-        """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task."""
+    def __init__(self, weights: dict[str, float] | None = None, *, held_out: bool = False) -> None:
+        """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task.
+
+        `held_out`: another stream of random numbers. Every class is in training, and what makes one sound differ
+        from another is drawn from continuous ranges: no sound occurs twice, so there is nothing else to part.
+        """
         weights = weights or TASK_WEIGHTS
         unknown = sorted(set(weights) - set(TASK_WEIGHTS))
         if unknown or not sum(weights.values()) > 0:
@@ -92,9 +97,13 @@ class SoundGenerator:
             raise ValueError(f"the sound tasks are {names}: give them weights, not {unknown or weights}")
         self.tasks = tuple(weights)
         self.shares = np.array([weights[task] for task in self.tasks]) / sum(weights.values())
+        self._held_out = held_out
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """One clip with its annotation; the same state of `rng` gives the same bytes in any process."""
+        if self._held_out:
+            entropy = rng.integers(2**63, size=2).tolist()
+            rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_HELD_OUT_STREAM,)))
         task = self.tasks[rng.choice(len(self.tasks), p=self.shares)]
         together = False
         if task != "sound_event" and rng.random() < _TWO_EVENTS:

@@ -17,7 +17,7 @@ import soxr
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.synthetic import espeak, text
+from qwen_audio.data.synthetic import espeak, text, utterances
 from qwen_audio.timestamps import Word
 
 MAX_SPEECH_SECONDS = 8.0
@@ -85,10 +85,11 @@ class SpeechGenerator:
 
     Args:
         vocabulary_size: English words beside digits and number words (None: 2,500); other languages have 300.
+            Where it is given, held-out English too has no other words.
         languages: language code -> weight.
         tasks: "asr" and "word_timestamps" -> weight; the answer's form, the audio is the same.
         kinds: kind of utterance -> weight, see `KINDS`.
-        held_out: draw from voices and a text stream that training never uses.
+        held_out: draw voices and texts that training never has (see `utterances`).
         max_seconds: no sample is longer.
 
     `dropped` counts utterances thrown away so far, by reason: "unmatched" (espeak gave no time for some word
@@ -192,24 +193,8 @@ class SpeechGenerator:
         )
 
     def _words(self, rng: np.random.Generator, language: str, kind: str) -> list[str]:
-        digits = rng.random()
-        match kind:
-            case "words":
-                count = int(rng.integers(1, 13))
-                if digits < 0.12:
-                    return text.random_digits(rng, language, min(count, 8))
-                return text.random_words(rng, language, count, self._size if language == "en" else None)
-            case "sentence":
-                return text.sentence(rng, language, self._size if language == "en" else None)
-            case "isolated":
-                if digits < 0.5:
-                    return text.random_digits(rng, language, int(rng.integers(1, 9)))
-                count = int(rng.integers(1, 6))
-                return text.random_words(rng, language, count, self._size if language == "en" else None)
-            case _:
-                if digits < 0.35:
-                    return text.random_digits(rng, language, 1)
-                return text.random_words(rng, language, 1, self._size if language == "en" else None)
+        size = self._size if language == "en" else None
+        return utterances.speech_words(rng, language, kind, size=size, held_out=self._held_out)
 
 
 _TASKS = ("asr", "word_timestamps")

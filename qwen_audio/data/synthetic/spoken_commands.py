@@ -1,17 +1,18 @@
 """English commands with intents and slots, and sentences with named entities, from templates.
 
-A slot is written `{type}` or `{type:table}`; what fills it is the annotation.  Everything is spelled as it is
-spoken (no digits), in lower case.
+A slot is written `{table}` or `{type:table}`; what fills it is the annotation.  Every command has a slot, so that
+each intent has held-out commands too.  Everything is spelled as it is spoken (no digits), in lower case.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+
+from qwen_audio.data.synthetic.held_out import is_held_out
 
 # Scenario, action, and what is said; one line of templates for each intent, separated by "|".
 _INTENTS = """
@@ -22,7 +23,7 @@ calendar query: what is on my calendar {date} | do i have {event} {date} | when 
 calendar remove: cancel {event} {date} | delete {event} with {person} from my calendar
 weather query: what is the weather like in {place} | will it rain in {place} {date} | the weather for {place} {date}
 music play: play some {genre} music | play a song by {artist} | i want to hear {genre} in the {room}
-music stop: stop the music | turn off the music in the {room} | no more music please
+music stop: stop the {genre} music in the {room} | turn off the song by {artist} in the {room} | no more {genre} please
 light on: turn on the {room} light | lights on in the {room} please | switch the lamp in the {room} on
 light off: turn off the {room} light | lights off in the {room} please | make it dark in the {room}
 light color: make the {room} light {color} | change the light in the {room} to {color}
@@ -36,25 +37,25 @@ list remove: take {food} off my shopping list | remove {food} from the list
 food order: order {number} portions of {food} | get me some {food} for {time} | i would like to order {food} and {food}
 news query: tell me the news about {topic} | what is new in {topic} {date}
 timer set: set a timer for {number} minutes | count down {number} minutes for the {food}
-volume up: turn it up | make the sound in the {room} louder | louder please
-volume down: turn it down | make the sound in the {room} quieter | not so loud please
+volume up: turn up the {genre} in the {room} | make the sound in the {room} louder | play {artist} louder please
+volume down: turn down the {genre} in the {room} | make the sound in the {room} quieter | play {artist} less loud please
 translation query: how do you say {food} in {language} | what is the {language} word for {food}
 """
 
 _ENTITY_TEMPLATES = """
 {person} works for {organization} in {location}
 {organization} opened an office in {location} in {date}
-{person} and {person} met in {location} {day}
+{person} and {person} met in {location} {date:past}
 the ticket to {location} costs {money}
 {person} paid {money} to {organization}
 {organization} was founded by {person} in {date}
 the flight from {location} to {location} leaves at {time}
 {person} was born in {location} in {date}
-we are meeting {person} at {time} {day}
+we are meeting {person} at {time} {date:soon}
 {organization} sold {number} cars in {location}
-{day} {person} will speak to {organization} about {money}
+{date:future} {person} will speak to {organization} about {money}
 {number} people from {location} wrote to {person}
-i saw {person} at the {organization} office {day}
+i saw {person} at the {organization:bare} office {date:past}
 the train to {location} is late
 does {person} still live in {location}
 """
@@ -85,13 +86,18 @@ _ENTITY_VALUES = {
     "new york|california|australia",
     "date": "nineteen ninety nine|two thousand and five|nineteen eighty four|the year two thousand|"
     "twenty twelve|twenty nineteen|nineteen seventy",
-    "day": "on monday|on tuesday|on friday|yesterday|tomorrow|last week|next month|last summer",
+    "past": "on monday|on tuesday|on friday|yesterday|last night|last week|last month|last summer",
+    "future": "on monday|on tuesday|on friday|tomorrow|tonight|next week|next month|next summer",
+    "soon": "on monday|on tuesday|on wednesday|on friday|on sunday|tomorrow",
     "money": "twenty dollars|fifty euros|two hundred dollars|ten pounds|five thousand euros|a million dollars",
     "time": _VALUES["time"],
     "number": "two|twelve|thirty|forty five|three hundred|two thousand|seven hundred|ninety",
 }
-_HELD_OUT_PARTS = 6  # one text in this many is held out
-_SLOT = re.compile(r"\{(\w+)\}")
+# Behind "at the": names without their own article.
+_ENTITY_VALUES["bare"] = _ENTITY_VALUES["organization"].replace("the ", "")
+_SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
+# What is said in front of a value and is no part of it.
+_IN_FRONT = {"date": "on ", "organization": "the "}
 
 
 class Command(NamedTuple):
@@ -125,15 +131,12 @@ def _fill(
     found: list[tuple[str, str]] = []
 
     def put(match: re.Match) -> str:
-        choices = [v for v in values[match[1]].split("|") if v not in [value for _, value in found]]
+        table = values[match[2] or match[1]]
+        choices = [v for v in table.split("|") if v not in [value for _, value in found]]
         found.append((match[1], choices[rng.integers(len(choices))]))
         return found[-1][1]
 
     return _SLOT.sub(put, template), found
-
-
-def _is_held_out(text: str) -> bool:
-    return zlib.crc32(text.encode()) % _HELD_OUT_PARTS == 0
 
 
 def command(rng: np.random.Generator, *, held_out: bool = False) -> Command:
@@ -142,7 +145,7 @@ def command(rng: np.random.Generator, *, held_out: bool = False) -> Command:
     while True:
         scenario, action, templates = rows[rng.integers(len(rows))]
         text, found = _fill(rng, templates[rng.integers(len(templates))], _VALUES)
-        if _is_held_out(text) == held_out:
+        if is_held_out(text) == held_out:
             break
     slots: dict[str, str | list[str]] = {}
     for kind, value in found:
@@ -154,12 +157,13 @@ def command(rng: np.random.Generator, *, held_out: bool = False) -> Command:
 
 
 def entity_sentence(rng: np.random.Generator, *, held_out: bool = False) -> tuple[str, list[tuple[str, str]]]:
-    """A random sentence and its entities, (type, value) in order of speech; "on" is no part of a day."""
+    """A random sentence and its entities, (type, value) in order of speech.
+
+    "on" is no part of a day, "the" no part of the name of an organization.
+    """
     templates = _ENTITY_TEMPLATES.strip().splitlines()
     while True:
         text, found = _fill(rng, templates[rng.integers(len(templates))], _ENTITY_VALUES)
-        if _is_held_out(text) == held_out:
+        if is_held_out(text) == held_out:
             break
-    return text, [
-        ("date", value.removeprefix("on ")) if kind == "day" else (kind, value) for kind, value in found
-    ]
+    return text, [(kind, value.removeprefix(_IN_FRONT.get(kind, ""))) for kind, value in found]

@@ -38,8 +38,8 @@ def lead_in(rng: np.random.Generator) -> float:
 
 
 def any_language(rng: np.random.Generator) -> str:
-    """English half of the time."""
-    return "en" if rng.random() < 0.5 else pick(rng, CODES)
+    """English half of the time, else one of the other seven."""
+    return "en" if rng.random() < 0.5 else pick(rng, [code for code in CODES if code != "en"])
 
 
 def speak(words: list[str], language: str, accent: str, who: Identity, manner: Manner | None = None) -> Clip:

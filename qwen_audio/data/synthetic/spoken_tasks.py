@@ -6,6 +6,7 @@ Every function takes (rng, held_out) and returns a `Draft`, or raises `Unusable`
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -106,14 +107,15 @@ def entities(rng: np.random.Generator, held_out: bool) -> Draft:
 
 
 def intent(rng: np.random.Generator, held_out: bool) -> Draft:
-    """An English command with its scenario, action and slots."""
+    """An English command with its intent ("alarm set": scenario and action) and its slots."""
     drawn = spoken_commands.command(rng, held_out=held_out)
     wave, lead, who = one(rng, held_out, "en", drawn.text.split())
-    answer = json.dumps({"intent": drawn.action, "slots": drawn.slots}, ensure_ascii=False)
+    name = f"{drawn.scenario} {drawn.action}"
+    answer = json.dumps({"intent": name, "slots": drawn.slots}, ensure_ascii=False)
     fields = {
         "language": "en",
         "text": answer,
-        "label": drawn.action,
+        "label": name,
         "speaker": who.name,
         "meta": {"scenario": drawn.scenario, "slots": drawn.slots, "transcript": drawn.text},
     }
@@ -121,20 +123,23 @@ def intent(rng: np.random.Generator, held_out: bool) -> Draft:
 
 
 def keyword(rng: np.random.Generator, held_out: bool) -> Draft:
-    """A single keyword (in other languages than English a digit), or keywords with times among other words."""
+    """A single keyword (in other languages than English a digit), or keywords with times among other words.
+
+    The choices say which words are asked for: a single one and keywords among others are of the same list.
+    """
     who = draw_identity(rng, held_out=held_out)
     if rng.random() < 0.5:
         language = any_language(rng)
         known = list(spoken_text.KEYWORDS) if language == "en" else text.DIGITS[language].split()
         word = pick(rng, known)
         wave, lead, who = one(rng, held_out, language, [word], who)
-        choices = [word, *(known[i] for i in rng.permutation(len(known)) if known[i] != word)][:10]
-        choices = sorted(choices)
-        fields = {"language": language, "text": word, "label": word, "choices": choices, "speaker": who.name}
+        fields = {"language": language, "text": word, "label": word, "speaker": who.name}
+        fields["choices"] = _ten(rng, known, [word])
         return Draft([(wave, lead)], fields)
-    words, spots = spoken_text.keyword_utterance(rng)
+    accent = pick(rng, ACCENTS["en"])
+    words, spots = spoken_text.keyword_utterance(rng, accent, held_out=held_out)
     level = Manner(level=float(rng.uniform(-14.0, -1.0)))
-    clip = speak(words, "en", pick(rng, ACCENTS["en"]), who, level)
+    clip = speak(words, "en", accent, who, level)
     if clip.times is None:
         raise Unusable("unmatched")
     lead = lead_in(rng)
@@ -143,7 +148,15 @@ def keyword(rng: np.random.Generator, held_out: bool) -> Draft:
         "language": "en",
         "text": ", ".join(word.word for word in timed),
         "words": timed,
+        "question": "Which of these keywords are spoken, in order?",
+        "choices": _ten(rng, spoken_text.KEYWORDS, [word.word for word in timed]),
         "speaker": who.name,
         "meta": {"transcript": " ".join(words)},
     }
     return Draft([(clip.wave, lead)], fields)
+
+
+def _ten(rng: np.random.Generator, known: Sequence[str], spoken: list[str]) -> list[str]:
+    """Ten words to choose from, sorted: those that are spoken and others of `known`."""
+    others = [known[i] for i in rng.permutation(len(known)) if known[i] not in spoken]
+    return sorted([*spoken, *others][:10])

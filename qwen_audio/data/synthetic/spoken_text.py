@@ -6,11 +6,13 @@ a part of the utterances are random words.  Words are returned as they are heard
 
 from __future__ import annotations
 
-import zlib
+import re
+from functools import lru_cache
 
 import numpy as np
 
-from qwen_audio.data.synthetic import parallel, text
+from qwen_audio.data.synthetic import espeak, parallel, text, utterances
+from qwen_audio.data.synthetic.held_out import is_held_out
 from qwen_audio.text import spoken_form
 
 LANGUAGE_NAMES = {
@@ -46,16 +48,13 @@ _KEYWORDS = (
 )
 KEYWORDS = tuple(_KEYWORDS.split())
 
-# Words that sound like a keyword or hold one; with the keywords themselves, no other word is one of these.
-_NEAR = (
-    "know won to too for fore ate write of offer wright read ford none knows nose own oh owe eye bad bet but boat "
-    "birds cats dogs houses trees threes twos ones visually learned learning followed following ups downs rights "
-    "lefts stopped stops goes going forwards backwards happily upon into without"
+# Words that sound like a keyword in some accent, where their phonemes do not tell.
+_NEAR_KEYWORDS = (
+    "know won to too for fore ate write of wright read ford none knows nose own oh owe eye bad bet but boat"
 )
-_NEAR_KEYWORDS = frozenset(KEYWORDS) | frozenset(_NEAR.split())
-
-UNSEEN_WORDS = 1500  # English words after the usual vocabulary: only held-out utterances have them
-_HELD_OUT_PARTS = 6
+_NEAR = tuple(_NEAR_KEYWORDS.split())
+_MARKS = re.compile(r"[\sˈˌː]")  # stress, length and what parts words
+_SPELLED = 4  # a keyword of so many letters is not spelled inside another word either
 
 # Subjects, times, places, and objects with their verbs; any combination is a sentence.
 _CLAUSES = {
@@ -85,26 +84,18 @@ def sentence(rng: np.random.Generator, language: str, *, held_out: bool = False)
     while True:
         parts = [choices.split("|") for choices in _CLAUSES[language]]
         words = " ".join(choices[rng.integers(len(choices))] for choices in parts).split()
-        if (zlib.crc32(" ".join(words).encode()) % _HELD_OUT_PARTS == 0) == held_out:
+        if is_held_out(" ".join(words)) == held_out:
             return words
 
 
 def utterance(rng: np.random.Generator, language: str, *, held_out: bool = False) -> list[str]:
     """A sentence, or (one time in four) three to nine random words of the language.
 
-    In held-out English one random word in two is outside the vocabulary of training.
+    Of the random words of held-out utterances one in four is outside the vocabulary of training.
     """
     if rng.random() < 0.75:
         return sentence(rng, language, held_out=held_out)
-    count = int(rng.integers(3, 10))
-    words = text.random_words(rng, language, count)
-    if held_out and language == "en":
-        unseen = text.vocabulary("en", text.ENGLISH_WORDS + UNSEEN_WORDS)[-UNSEEN_WORDS:]
-        picks = rng.integers(UNSEEN_WORDS, size=count)
-        words = [
-            unseen[i] if coin < 0.5 else w for w, i, coin in zip(words, picks, rng.random(count), strict=True)
-        ]
-    return text.units(language, words)
+    return text.units(language, utterances.random_utterance(rng, language, held_out=held_out))
 
 
 _ONES = ("un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf")
@@ -137,27 +128,69 @@ def dialect_utterance(
     """
     if language != "fr":
         return sentence(rng, language, held_out=held_out)
-    numbers = [int(rng.integers(80, 90)), int(rng.choice([70, 90]) + rng.integers(10))]
-    if rng.random() < 0.5:
-        numbers.reverse()
-    start = _FRENCH_STARTS[rng.integers(len(_FRENCH_STARTS))]
-    first, second = rng.permutation(len(_FRENCH_THINGS))[:2]
-    said = [french_number(number, dialect) for number in numbers]
-    written = f"{start} {said[0]} {_FRENCH_THINGS[first]} et {said[1]} {_FRENCH_THINGS[second]}"
-    return spoken_form(written).split()
+    while True:
+        numbers = [int(rng.integers(80, 90)), int(rng.choice([70, 90]) + rng.integers(10))]
+        if rng.random() < 0.5:
+            numbers.reverse()
+        start = _FRENCH_STARTS[rng.integers(len(_FRENCH_STARTS))]
+        first, second = rng.permutation(len(_FRENCH_THINGS))[:2]
+        said = [french_number(number, dialect) for number in numbers]
+        written = f"{start} {said[0]} {_FRENCH_THINGS[first]} et {said[1]} {_FRENCH_THINGS[second]}"
+        if is_held_out(written) == held_out:
+            return spoken_form(written).split()
 
 
-def keyword_utterance(rng: np.random.Generator, *, held_out: bool = False) -> tuple[list[str], list[int]]:
-    """English words with one to three different keywords among other words, and where the keywords stand."""
-    count = int(rng.integers(1, 4))
-    spots = sorted(rng.permutation(count + int(rng.integers(2, 6)))[:count].tolist())
-    chosen = iter([KEYWORDS[i] for i in rng.permutation(len(KEYWORDS))[:count]])
-    words: list[str] = []
-    while len(words) <= spots[-1] or rng.random() < 0.5:
-        if len(words) in spots:
-            words.append(next(chosen))
-            continue
-        word = text.random_words(rng, "en", 1)[0]
-        if word not in _NEAR_KEYWORDS:
-            words.append(word)
-    return words, spots
+def _sounds(said: str, accent: str) -> str:
+    return _MARKS.sub("", espeak.phonemes(said, accent))
+
+
+@lru_cache(maxsize=16)
+def _keyword_sounds(accent: str) -> dict[str, str]:
+    return {word: _sounds(word, accent) for word in KEYWORDS}
+
+
+@lru_cache(maxsize=65536)
+def holds_keyword(word: str, accent: str) -> bool:
+    """Whether a word is a keyword, sounds like one, or has one in it, in spelling or in an espeak accent."""
+    if word in KEYWORDS or word in _NEAR:
+        return True
+    if any(len(keyword) >= _SPELLED and keyword in word for keyword in KEYWORDS):
+        return True
+    heard = _sounds(word, accent)
+    return any(sound in heard for sound in _keyword_sounds(accent).values())
+
+
+def unlabelled_keyword(words: list[str], spots: list[int], accent: str) -> str | None:
+    """A keyword that is heard in `words` more often than those at `spots` have it: across two words, say."""
+    heard, known = _sounds(" ".join(words), accent), _keyword_sounds(accent)
+    for keyword, sound in known.items():
+        # "forward" has a "four" of its own
+        if heard.count(sound) > sum(known[words[spot]].count(sound) for spot in spots):
+            return keyword
+    return None
+
+
+def keyword_utterance(
+    rng: np.random.Generator, accent: str = "en-us", *, held_out: bool = False
+) -> tuple[list[str], list[int]]:
+    """English words with one to three different keywords among other words, and where the keywords stand.
+
+    No other keyword is heard in `accent`, inside a word or across two.  The other words are split as those of
+    random utterances are.
+    """
+    while True:
+        count = int(rng.integers(1, 4))
+        spots = sorted(rng.permutation(count + int(rng.integers(2, 6)))[:count].tolist())
+        chosen = iter([KEYWORDS[i] for i in rng.permutation(len(KEYWORDS))[:count]])
+        words: list[str] = []
+        while len(words) <= spots[-1] or rng.random() < 0.5:
+            if len(words) in spots:
+                words.append(next(chosen))
+                continue
+            drawn = text.random_words(rng, "en", 2)
+            if held_out:
+                drawn = utterances.with_unseen(rng, "en", drawn)
+            if not holds_keyword(drawn[0], accent):
+                words.append(drawn[0])
+        if utterances.belongs("en", words, held_out) and unlabelled_keyword(words, spots, accent) is None:
+            return words, spots

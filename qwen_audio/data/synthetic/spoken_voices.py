@@ -60,7 +60,8 @@ class Identity:
 
     @property
     def name(self) -> str:
-        return f"espeak/{self.age}-{self.gender}/{self.variant}/{self.hertz:.0f}Hz/x{self.factor:.3f}/{self.rate}"
+        who = self.age if self.age == "child" else f"{self.age}-{self.gender}"
+        return f"espeak/{who}/{self.variant}/{self.hertz:.0f}Hz/x{self.factor:.3f}/{self.rate}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def draw_identity(
 ) -> Identity:
     """A random speaker; held-out speakers and the others differ in variant, band of pitch or band of formants.
 
-    A child's gender is "female" in name only: the voices of boys and girls are alike.
+    A child's `gender` is "female" for its timbre only, and no part of its name: boys and girls sound alike.
     """
     gender = gender or GENDERS[rng.integers(2)]
     if age == "child":

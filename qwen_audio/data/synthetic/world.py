@@ -59,9 +59,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "asr": {"languages": _LANGUAGES},
     "word_timestamps": {"languages": {"en": 1.0, "zh": 1.0}},
 }
-# Kinds whose classes and instruments are all in training too: what is held out is a stream of random numbers.
-_STREAM_ONLY = ("sounds", "notes")
-_HELD_OUT_STREAM = 7  # the spawn key of that stream
+_WEIGHTED = ("sounds", "notes")  # kinds that call the shares of their tasks `weights`
 
 
 class WorldGenerator:
@@ -70,7 +68,8 @@ class WorldGenerator:
     Args:
         tasks: slugs of `WORLD`; None for all of it.
         held_out: draw what training never meets, as far as each generator can: other speakers, sentences, pieces
-            and combinations of sounds; for single notes and single sounds, other random numbers.
+            and combinations of sounds, of instrument, pitch and dynamic level; for single sounds, other random
+            numbers.
 
         real: recorded clips that are mixed into the scenes of `MIXED` tasks: a manifest or a folder (see
             data/synthetic/real_clips.py).
@@ -82,7 +81,6 @@ class WorldGenerator:
         self, tasks: Iterable[str] | None = None, held_out: bool = False, real: str | None = None
     ) -> None:
         self.tasks = known_tasks(tasks)
-        self.held_out = held_out
         if real is not None and not set(self.tasks) & set(MIXED):
             raise ValueError(
                 f"recorded clips are mixed into {', '.join(MIXED)} only: name one of these tasks"
@@ -96,9 +94,6 @@ class WorldGenerator:
         """One example with its audio; the same state of `rng` gives the same bytes in any process."""
         task = self.tasks[rng.integers(len(self.tasks))]
         number = int(rng.integers(len(WORLD[task])))
-        if self.held_out and WORLD[task][number] in _STREAM_ONLY:
-            entropy = rng.integers(2**63, size=2).tolist()
-            rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_HELD_OUT_STREAM,)))
         return self._sources[task][number].sample(rng)
 
 
@@ -113,7 +108,7 @@ def known_tasks(tasks: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _source(kind: str, task: str, held_out: bool, real: str | None) -> Source:
-    shares = {"weights" if kind in _STREAM_ONLY else "tasks": {task: 1.0}}
-    held = {} if kind in _STREAM_ONLY else {"held_out": held_out}
+    shares = {"weights" if kind in _WEIGHTED else "tasks": {task: 1.0}}
     mixed = {} if real is None else {"real": real}
-    return SourceConfig(kind, 1.0, options={**shares, **held, **mixed, **_OPTIONS.get(task, {})}).build()
+    options = {**shares, "held_out": held_out, **mixed, **_OPTIONS.get(task, {})}
+    return SourceConfig(kind, 1.0, options=options).build()

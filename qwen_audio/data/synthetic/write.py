@@ -79,6 +79,8 @@ def synthesize(
     if tasks is not None or workers:
         raise ValueError("--tasks and --workers need --hours: say how much audio is wanted")
     kind = kind or "speech"
+    if utterances and kind not in ("speech", "long_speech"):
+        raise ValueError(f"--utterances does not go with --kind {kind}: speech and long_speech have them")
     options: dict[str, object] = {}
     if held_out:
         options["held_out"] = True
