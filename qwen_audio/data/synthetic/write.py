@@ -257,7 +257,8 @@ def write_dataset(
     examples: list[Example] = []
     for i in range(count):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
-        sample = _through(source.sample(rng), rng, augment)
+        drawn: Any = source.sample(rng)
+        sample = _through(drawn, rng, augment)
         examples.append(_save(_with_audio(sample, f"{kind}-{seed}-{i:05d}"), folder / "audio"))
     write_manifest(folder / MANIFEST, examples)
     return folder / MANIFEST
