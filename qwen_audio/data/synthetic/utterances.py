@@ -77,13 +77,20 @@ def with_unseen(rng: np.random.Generator, language: str, words: list[str]) -> li
     return [unseen[i] if coin < share else w for w, i, coin in zip(words, picks, coins, strict=True)]
 
 
+@lru_cache(maxsize=16)
+def _sets(language: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The vocabulary and the unseen words."""
+    return frozenset(text.vocabulary(language)), frozenset(unseen_words(language))
+
+
 def belongs(language: str, words: list[str], held_out: bool) -> bool:
     """Whether a text belongs to the part that is asked for: held out or training."""
-    joined = text.join(language, words)
-    if not frozenset(unseen_words(language)).isdisjoint(words):
+    known, unseen = _sets(language)
+    if not unseen.isdisjoint(words):
         return held_out
-    # two Chinese characters may be a word of the vocabulary
-    single = len(words) == 1 or joined in text.vocabulary(language)
+    joined = text.join(language, words)
+    # a Chinese sentence is one piece, and two pieces may be a word of the vocabulary
+    single = joined in known if language == "zh" else len(words) == 1
     return not held_out if single else is_held_out(joined) == held_out
 
 
