@@ -29,18 +29,31 @@ MOST_WORDS = 16  # timed words in one answer
 _MOST_SPANS = 12
 # Scenario and action of a command -> what the speaker wants; other commands are named by their labels.
 _WISHES = {
-    "alarm set": "set an alarm", "alarm remove": "remove an alarm", "calendar set": "add something to the "
-                                                                                    "calendar",
-    "calendar query": "know what the calendar says", "calendar remove": "remove something from the calendar",
-    "weather query": "hear about the weather", "music play": "hear music", "music stop": "stop the music",
-    "light on": "have the light on", "light off": "have the light off", "light color": "change the color "
-                                                                                       "of the light",
-    "heating set": "set the heating", "message send": "send a message", "phone call": "make a phone call",
-    "taxi book": "book a taxi", "train book": "book a train", "list add": "add something to a list",
-    "list remove": "take something off a list", "food order": "order food", "news query": "hear the news",
-    "timer set": "set a timer", "volume up": "have the sound louder", "volume down": "have the sound quieter",
+    "alarm set": "set an alarm",
+    "alarm remove": "remove an alarm",
+    "calendar set": "add something to the calendar",
+    "calendar query": "know what the calendar says",
+    "calendar remove": "remove something from the calendar",
+    "weather query": "hear about the weather",
+    "music play": "hear music",
+    "music stop": "stop the music",
+    "light on": "have the light on",
+    "light off": "have the light off",
+    "light color": "change the color of the light",
+    "heating set": "set the heating",
+    "message send": "send a message",
+    "phone call": "make a phone call",
+    "taxi book": "book a taxi",
+    "train book": "book a train",
+    "list add": "add something to a list",
+    "list remove": "take something off a list",
+    "food order": "order food",
+    "news query": "hear the news",
+    "timer set": "set a timer",
+    "volume up": "have the sound louder",
+    "volume down": "have the sound quieter",
     "translation query": "have something translated",
-}  # fmt: skip
+}
 
 Slots = dict[str, str] | None
 
@@ -120,7 +133,7 @@ def _entities(heard: Heard) -> Slots:
 
 def wish_of(example: Example) -> str | None:
     """What the speaker of a command wants to happen; None for an intent that is not known."""
-    return _WISHES.get(f"{example.meta.get('scenario')} {example.label}")
+    return _WISHES.get(example.label or "")
 
 
 def _intent(heard: Heard) -> Slots:
