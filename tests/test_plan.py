@@ -33,6 +33,7 @@ def trained_model(kind, trained, dtype, checkpointing):
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in selection.names)
     model = model.to(dtype).train()
+    model.audio_tower.packs = False  # the shapes below are the padded ones
     model.set_attn_implementation("sdpa")
     if checkpointing:
         model.activation_checkpointing_enable()
@@ -45,9 +46,16 @@ def kept_bytes(model, inputs):
     """Bytes of what autograd keeps while each tower computes, parameters left out."""
     seen = {p.untyped_storage().data_ptr() for p in model.parameters()}
     held, sums, inside = [], dict.fromkeys(("encoder", "language model", None), 0), [None]
-    for part, module in (("encoder", model.audio_tower), ("language model", model.language_model.base_model)):
-        module.register_forward_pre_hook(lambda *_, part=part: inside.__setitem__(0, part))
-        module.register_forward_hook(lambda *_: inside.__setitem__(0, None))
+
+    def enter(part):
+        return lambda *_: inside.__setitem__(0, part)
+
+    model.audio_tower.conv1.register_forward_pre_hook(
+        enter("encoder")
+    )  # its forward is not called in training
+    model.audio_projection.register_forward_pre_hook(enter(None))
+    model.language_model.base_model.register_forward_pre_hook(enter("language model"))
+    model.language_model.base_model.register_forward_hook(enter(None))
 
     def keep(tensor):
         storage = tensor.untyped_storage()

@@ -45,17 +45,19 @@ def step_inputs(model, mels=(301, 120), texts=(9, 30), labels=(5, 12)):
 
 
 def counted(model, loss, trained):
-    """What torch counts in the forward and in the backward of a real step."""
+    """What torch counts in a real step."""
     names = inventory(model.config).select(trained).names
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names or "lora_" in name or "ctc_head" in name)
     model.train()
+    model.audio_tower.packs = False  # so that the layers see clips of equal length, padding included
     model.set_attn_implementation("eager")
-    with FlopCounterMode(display=False) as forward:
-        value = loss(model)
-    with FlopCounterMode(display=False) as backward:
-        value.backward()
-    return forward.get_total_flops(), backward.get_total_flops()
+    # torch counts products, but not those that are added in place.
+    in_place = {torch.ops.aten.addmm_: lambda _, a, b, **kwargs: 2 * a[0] * a[1] * b[1]}
+    # Forward and backward together: the loss of the output layer makes its gradients in the forward pass.
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        loss(model).backward()
+    return counter.get_total_flops()
 
 
 def model_loss(inputs):
@@ -82,7 +84,7 @@ def test_operations_are_those_that_torch_counts(kind, trained):
     model, _ = random_model(**{"model_type": kind} | SIZES | KINDS[kind])
     inputs = step_inputs(model)
     plan = flops_per_step(model.config, BatchShape.of(inputs).padded(), trained)
-    assert (plan["total"].forward, plan["total"].backward) == counted(model, model_loss(inputs), trained)
+    assert plan["total"].model == counted(model, model_loss(inputs), trained)
     assert plan["total"] == tuple(sum(part[i] for k, part in plan.items() if k != "total") for i in range(3))
 
 
@@ -92,7 +94,7 @@ def test_layers_computed_twice(trained):
     inputs = step_inputs(model)
     model.activation_checkpointing_enable()
     plan = flops_per_step(model.config, BatchShape.of(inputs).padded(), trained, checkpointing=True)["total"]
-    assert (plan.forward, plan.backward + plan.recomputed) == counted(model, model_loss(inputs), trained)
+    assert plan.hardware == counted(model, model_loss(inputs), trained)
     assert plan.hardware - plan.model == plan.recomputed > plan.forward / 2
 
 
@@ -104,7 +106,7 @@ def test_text_alone_needs_no_gradient_before_what_is_trained():
     assert shape.clips == ()
     for trained in (LANGUAGE, ("language_model.model.layers.1.*",), ("language_model.lm_head.*",)):
         plan = flops_per_step(model.config, shape, trained)
-        assert (plan["total"].forward, plan["total"].backward) == counted(model, model_loss(inputs), trained)
+        assert plan["total"].model == counted(model, model_loss(inputs), trained)
         assert plan["encoder"] == plan["projection"] == (0, 0, 0)
 
 
@@ -119,7 +121,7 @@ def test_the_warm_start_has_no_language_model():
 
     shape = BatchShape(tuple(inputs["feature_lengths"].tolist()), (), 0, ctc=True)
     plan = flops_per_step(model.config, shape.padded(), ("audio_tower.*",))
-    assert (plan["total"].forward, plan["total"].backward) == counted(model, loss, ("audio_tower.*",))
+    assert plan["total"].model == counted(model, loss, ("audio_tower.*",))
     assert plan["language model"] == plan["head"] == plan["projection"] == (0, 0, 0)
     assert flops_module.CTC_CLASSES == CTC_CLASSES
 
@@ -134,7 +136,7 @@ def test_adapters():
     model.config = config
     for trained in ((), ("audio_projection.*",)):
         plan = flops_per_step(config, BatchShape.of(inputs).padded(), trained, lora_rank=4)["total"]
-        assert (plan.forward, plan.backward) == counted(model, model_loss(inputs), trained)
+        assert plan.model == counted(model, model_loss(inputs), trained)
 
 
 def test_shapes_of_batches():
