@@ -200,7 +200,7 @@ def examples(folder: Path, count: int) -> Path:
             id=f"e{k}",
             task="sound_event",
             audio=audio,
-            text="dog",
+            text=f"dog {k}",
             label=f"dog {k}",
             license="CC0",
             speaker="s",

@@ -64,7 +64,7 @@ def test_every_task_is_asked_and_answered_by_its_labels(task: str) -> None:
     assert len({qa.request for qa in made}) > 2
     said = {
         "emotion": "happy",
-        "speaker_age": "20-30",
+        "speaker_age": "an adult",
         "speaker_diarization": "speaker 2 from <|1.85|> to <|4.20|>",
         "event_detection": "thunder",
         "acoustic_scene": "beach",
@@ -187,7 +187,7 @@ def test_facts_of_a_piece() -> None:
     piece = example("music_genre", "waltz", label="waltz", source="synthetic", meta=meta)
     assert all("fast" in qa.answer and "180" in qa.answer for qa in turns(turns_music.tempo, piece))
     assert all("G minor" in qa.answer for qa in turns(turns_music.mode, piece))
-    assert all("a flute and a tuba" in qa.answer for qa in turns(turns_music.band, piece))
+    assert all("a flute and a tuba" in qa.answer.lower() for qa in turns(turns_music.band, piece))
     for qa in turns(turns_music.plays, piece):
         assert qa.answer.startswith("Yes" if "a flute" in qa.request or "a tuba" in qa.request else "No")
     assert not turns(turns_music.tempo, piece, source="a real set")

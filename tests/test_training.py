@@ -148,7 +148,8 @@ def test_overrides_replace_keys(tmp_path):
 
 def test_the_configurations_in_the_repository_load(monkeypatch):
     monkeypatch.setenv("OUT", "x")
-    monkeypatch.setenv("CORPUS", "y")
+    for name in ("CORPUS", "START", "DATA"):
+        monkeypatch.setenv(name, "y")
     folder = Path(__file__).parents[1] / "configs"
     found = {path.name: load_config(path) for path in folder.glob("*.yaml")}
     assert {"tiny_warmstart_clean.yaml", "tiny_warmstart.yaml", "tiny_multitask.yaml"} <= found.keys()

@@ -144,12 +144,14 @@ class Heard:
             label = self.example.label
             return (label, None) if self.task == "speaker_age" else (None, label)
         if self.exact and self.is_speech and self.task not in ("overlapped_asr", "speaker_diarization"):
-            # "espeak/adult-female/...": who speaks in the synthetic world is known by the name.
+            # "espeak/adult-female/...", "espeak/child/...": who speaks in the synthetic world is known by the name.
             name = (self.example.speaker if self.clip == 0 else self.example.speaker2) or ""
             parts = name.split("/")
             age, _, sex = (parts[1] if len(parts) > 3 else "").partition("-")
             if age in ("child", "adult", "senior") and sex in ("male", "female"):
                 return age, sex
+            if age == "child":
+                return age, None
         return None, None
 
 
