@@ -17,7 +17,7 @@ def plan(
     gpus: Annotated[int, typer.Option(help="How many GPUs.")] = 8,
     preset: Annotated[str, typer.Option(help="Size of the model.")] = "qwen-audio-7b",
     stage: Annotated[str, typer.Option(help="warmstart, multitask or sft.")] = "multitask",
-    epochs: Annotated[float, typer.Option(help="How often the data is read.")] = 1.0,
+    epochs: Annotated[float, typer.Option(help="How often an example is drawn, on average.")] = 1.0,
     gpu: Annotated[str, typer.Option(help="a100, a100-40, h100, h200, b200, l40s or rtx4090.")] = "h100",
     mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that is reached.")] = 0.4,
     batch_seconds: Annotated[float, typer.Option(help="Of a GPU's batch, as in a configuration.")] = 240.0,

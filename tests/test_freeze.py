@@ -75,6 +75,37 @@ def test_the_published_recipe_trains_new_rows_beside_a_frozen_language_model(tmp
     assert not torch.equal(before[table][tag], after[table][tag])
 
 
+def test_a_damaged_or_incomplete_checkpoint_is_not_exported(tmp_path):
+    start = save_untrained(tmp_path / "start")
+    last = run(tiny_config(tmp_path / "run", init_from=str(start), train=None, steps=1))
+    (state,) = last.glob("trainer-*.safetensors")
+    whole = state.read_bytes()
+    state.write_bytes(whole[:-8] + bytes(b ^ 1 for b in whole[-8:]))
+    with pytest.raises(CheckpointError, match=state.name):
+        export(tmp_path / "run", tmp_path / "a")
+    state.unlink()
+    with pytest.raises(CheckpointError, match=state.name):
+        export(tmp_path / "run", tmp_path / "b")
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+
+
+def test_what_a_later_stage_trains_is_not_rounded_to_the_type_of_what_was_frozen(tmp_path):
+    start = save_untrained(tmp_path / "start")
+    half = export(start, tmp_path / "half", "bfloat16")
+    run(tiny_config(tmp_path / "one", init_from=str(half), train=["audio_tower.*"], bf16="on", steps=3))
+    config = tiny_config(
+        tmp_path / "two", init_from=str(tmp_path / "one"), train=["audio_tower.*"], bf16="on"
+    )
+    last = run(dataclasses.replace(config, steps=1, learning_rate=1e-12, final_learning_rate=0.0))
+    (one,) = (tmp_path / "one").glob("step-000003")
+    name = "audio_tower.layers.0.fc1.weight"
+    before, after = (
+        load_checkpoint(folder, "cpu", torch.float32)[0].state_dict()[name] for folder in (one, last)
+    )
+    torch.testing.assert_close(after, before, atol=1e-7, rtol=0)
+    assert not torch.equal(before, before.bfloat16().float())
+
+
 def test_split_rows_compute_what_the_whole_matrix_does(tmp_path):
     model, processor = load_checkpoint(save_untrained(tmp_path / "m"), "cpu", torch.float32)
     ids = torch.tensor([[5, 300, 900, 7, processor.tokenizer.convert_tokens_to_ids(tags.TRANSCRIBE)]])
@@ -125,7 +156,15 @@ def test_lora_trains_little_is_saved_apart_and_merged_on_export(tmp_path):
 def test_a_run_can_start_from_one_with_adapters(tmp_path):
     start = save_untrained(tmp_path / "start")
     run(tiny_config(tmp_path / "one", init_from=str(start), train=None, learning_rate=1e-2))
-    last = run(tiny_config(tmp_path / "two", init_from=str(tmp_path / "one"), steps=1, learning_rate=1e-12))
+    last = run(
+        tiny_config(
+            tmp_path / "two",
+            init_from=str(tmp_path / "one"),
+            steps=1,
+            learning_rate=1e-12,
+            final_learning_rate=0.0,
+        )
+    )
     (one,) = [load_run(p, torch.float32)[0].state_dict() for p in (tmp_path / "one").glob("step-000006")]
     two = stored(last)
     for name in one:

@@ -112,6 +112,22 @@ def test_new_rows_and_a_frozen_tower_work_split(tmp_path):
         assert a == pytest.approx(b, rel=2e-4)
 
 
+def test_text_on_one_process_and_sound_on_the_other_under_a_frozen_language_model(tmp_path):
+    kwargs = {
+        "train": ["audio_tower.*", "audio_projection.*", "audio_*_embedding"],
+        "sources": [{**source, "weight": 0.5} for source in CONFIG["sources"]],
+        "chunk_size": 1,  # a batch is one text or one recording
+        "batches_per_step": 2,
+        "ctc_weight": 0.0,
+        "steps": 8,
+        "save_every": 8,
+    }
+    one, two = train(tmp_path / "a", 1, **kwargs), train(tmp_path / "b", 2, **kwargs)
+    assert losses(one) == [pytest.approx(line, rel=2e-4) for line in losses(two)]
+    kinds = [set(line) for line in losses(two)]
+    assert any("text" in k and len(k) == 2 for k in kinds), "no step had one of each"
+
+
 def test_killed_in_the_middle_and_resumed_is_the_same_to_the_last_bit(one, tmp_path):
     process = start(tmp_path, 1)
     log = tmp_path / "run" / "log.jsonl"

@@ -55,7 +55,15 @@ def test_both_stages_lower_their_loss_and_the_second_starts_from_the_first(tmp_p
     run(first)
     curve = [x["ctc"] for x in losses(tmp_path / "one")]
     assert sum(curve[-5:]) / 5 < 0.5 * curve[0]
-    run(tiny_config(tmp_path / "two", init_from=str(tmp_path / "one"), steps=1, learning_rate=1e-9))
+    run(
+        tiny_config(
+            tmp_path / "two",
+            init_from=str(tmp_path / "one"),
+            steps=1,
+            learning_rate=1e-9,
+            final_learning_rate=0.0,
+        )
+    )
     warm = losses(tmp_path / "two")[0]["ctc"]
     assert warm < 0.5 * curve[0], "the encoder and the CTC head should come from the first stage"
 
@@ -73,13 +81,13 @@ def test_going_on_with_another_configuration_is_refused(tmp_path):
         run(tiny_config(tmp_path, learning_rate=0.5))
 
 
-def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+def test_a_checkpoint_that_was_edited_is_refused(tmp_path):
     config = tiny_config(tmp_path, steps=3)
     folder = run(config)
     parts = json.loads((folder / "config.json").read_text())
     parts["audio_config"]["d_model"] = 64
     (folder / "config.json").write_text(json.dumps(parts))
-    with pytest.raises(CheckpointError, match=r"step-000003.*conv1.*config.json"):
+    with pytest.raises(CheckpointError, match=r"step-000003.*config.json has"):
         run(dataclasses.replace(config, steps=4))
 
 
@@ -154,7 +162,7 @@ def test_the_configurations_in_the_repository_load(monkeypatch):
     found = {path.name: load_config(path) for path in folder.glob("*.yaml")}
     assert {"tiny_warmstart_clean.yaml", "tiny_warmstart.yaml", "tiny_multitask.yaml"} <= found.keys()
     minutes = [config.max_minutes for name, config in found.items() if "synthetic" not in name]
-    assert sum(minutes) <= 85, "the miniature promises 90 minutes, starting included"
+    assert sum(m or 0 for m in minutes) <= 85, "the miniature promises 90 minutes, starting included"
 
 
 def test_skipped_examples_are_in_the_log(tmp_path):

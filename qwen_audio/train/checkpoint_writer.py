@@ -183,26 +183,26 @@ class Writer:
         self._pending = pending
 
     def finished(self) -> bool:
-        """Whether this process's part of the pending checkpoint is on the disk (true when none is pending).
+        """Whether nothing of the pending checkpoint is left to write here (true when none is pending).
 
-        Raises:
-            OSError: it could not be written.
+        It is true after a failure as well: `commit` says in all processes what went wrong in one.
         """
         if self._pending is None:
             return True
         assert self._pending.thread is not None
-        if self._pending.thread.is_alive():
-            return False
-        if self._pending.failure is not None:
-            raise self._pending.failure
-        return True
+        return not self._pending.thread.is_alive()
 
     def wait(self) -> None:
-        """Block until `finished`, and raise what it raises."""
+        """Block until `finished`.
+
+        Raises:
+            OSError: this process could not write its part.
+        """
         if self._pending is not None:
             assert self._pending.thread is not None
             self._pending.thread.join()
-            self.finished()
+            if self._pending.failure is not None:
+                raise self._pending.failure
 
     def commit(self) -> Path | None:
         """Make the pending checkpoint one, and remove all but the newest `keep`. All processes call it.

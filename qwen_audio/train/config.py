@@ -154,6 +154,19 @@ class TrainConfig:
             names = getattr(self, key)
             if names is not None and not (names and all(isinstance(name, str) for name in names)):
                 raise ConfigError(f"key {key!r} must be a list of names, at least one")
+        for key in ("question_share", "augment_share"):
+            if getattr(self, key) > 1:
+                raise ConfigError(f"key {key!r} is {getattr(self, key)}; it must be at most 1")
+        if not 0 <= self.beta2 < 1:
+            raise ConfigError(f"key 'beta2' is {self.beta2}; it must be 0 or more and less than 1")
+        if not 0 <= self.final_learning_rate <= self.learning_rate:
+            raise ConfigError(
+                f"key 'final_learning_rate' is {self.final_learning_rate}; it must be from 0 to learning_rate"
+            )
+        if self.lora_rank and self.train is not None and not any("lora_" in name for name in self.train):
+            raise ConfigError(
+                "key 'lora_rank': nothing in 'train' names lora_; add \"*.lora_*\" or set train to null"
+            )
         if self.lora_rank and self.stage == "warmstart":
             raise ConfigError("key 'lora_rank': stage warmstart has no use for LoRA; set it to 0")
 

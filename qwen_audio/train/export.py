@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.utils import logging
 
 from qwen_audio.loading import CheckpointError, has_adapters, load_checkpoint
 from qwen_audio.train.adapters import add_lora, is_adapter, merge, plain_name, split_rows
-from qwen_audio.train.checkpoint import checkpoints, read, read_meta, save_model
+from qwen_audio.train.checkpoint import checkpoints, contents, read, read_meta, save_model, verify
 from qwen_audio.train.config import STAGES
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -65,6 +66,7 @@ def load_run(folder: Path, dtype: Any, *, ema: bool = False) -> tuple[Any, Any]:
         if ema:
             raise CheckpointError(f"{folder} is no checkpoint of a training run: it keeps no running mean")
         return load_checkpoint(folder, "cpu", dtype)
+    verify(folder)
     model, processor = load_checkpoint(folder, "cpu", dtype, adapted=True)
     config = read_meta(folder)["config"]
     if ema and not config["ema"]:
@@ -78,10 +80,19 @@ def load_run(folder: Path, dtype: Any, *, ema: bool = False) -> tuple[Any, Any]:
             lora = (config[f"lora_{key}"] for key in ("rank", "alpha", "dropout", "targets"))
             add_lora(model, *lora)
     parameters = {plain_name(k): p.detach() for k, p in model.named_parameters()}
-    read(folder, {k: p for k, p in parameters.items() if is_adapter(k)}, kind="state", strict=False)
+    beside = {k: p for k, p in parameters.items() if is_adapter(k)}
+    _read_all(folder, beside)
     if ema:
-        means = {f"ema.{k}": p for k, p in parameters.items()}
-        read(folder, means, kind="state", strict=False)
+        kept = {k.removeprefix("ema.") for k in contents(folder, "state") if k.startswith("ema.")}
+        _read_all(folder, {f"ema.{k}": parameters[k] for k in kept & parameters.keys()})
     if adapted:
         merge(model)
     return model, processor
+
+
+def _read_all(folder: Path, targets: dict[str, Tensor]) -> None:
+    missing = sorted(targets.keys() - read(folder, targets, kind="state", strict=False))
+    if missing:
+        raise CheckpointError(
+            f"{folder}: the checkpoint lacks tensor {missing[0]!r} ({len(missing)} such): use the one before"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -65,10 +66,12 @@ class Log:
             try:
                 if json.loads(line)["step"] > step:
                     break
-            except json.JSONDecodeError:
+            except (json.JSONDecodeError, KeyError, TypeError):
                 break  # the line that a killed run was writing
             kept.append(line + "\n")
-        self.path.write_text("".join(kept), encoding="utf-8")
+        partial = self.path.with_name(self.path.name + ".part")
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, self.path)
 
     def _reset(self) -> None:
         self.by_task: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])

@@ -77,7 +77,7 @@ class Trainer:
 
         Raises:
             ConfigError: it was made with another configuration.
-            CheckpointError: it is damaged.
+            CheckpointError: its tensors do not fit.
         """
         done = checkpoint.checkpoints(self.output)
         if not done:
@@ -88,7 +88,6 @@ class Trainer:
                 f"{done[-1]} was made with another value of {', '.join(changed)}: go on with the same "
                 "configuration, or name another output folder"
             )
-        checkpoint.verify(done[-1], self.world.rank, self.world.size)
         state.read(done[-1], self.module, self.optimizers, self.mean)
         self.step, self.bad, self.elapsed = meta["step"], meta["bad_steps"], meta["elapsed"]
         self.positions = {slot: StreamState(*meta["data"][slot]) for slot in self.positions}
@@ -105,7 +104,7 @@ class Trainer:
         """
         config, world = self.config, self.world
         log = Log(self.output, config.log_every, self.step, config.tensorboard, world)
-        began = time.monotonic() - self.elapsed
+        began, began_at = time.monotonic() - self.elapsed, self.step
         batches = stream(self.dataset, self.positions, config.workers, config.batches_per_step)
         with Bar(config.stage, world) as bar:
             while self.step < config.steps:
@@ -132,17 +131,17 @@ class Trainer:
                 self.step += 1
                 line = log.add_step(self.step, lr, norm, bad)
                 bar.show(progress, line)
-                if config.validate_every and self.step % config.validate_every == 0:
-                    self._validate(log)
                 if self.step % config.save_every == 0:
                     log.flush(self.step)  # so that a resumed run begins its lines where this one did
                     self._save()
+                if config.validate_every and self.step % config.validate_every == 0:
+                    self._validate(log)
             bar.show(1.0, log.flush(self.step))
-        if not config.validate_every or self.step % config.validate_every:
-            self._validate(log)
-        if self.step % config.save_every:
+        if self.step > began_at and self.step % config.save_every:
             self._save()
         self.folder = self.writer.commit() or self.folder
+        if self.step > began_at and not (config.validate_every and self.step % config.validate_every == 0):
+            self._validate(log)
         log.close()
         if self.folder is None:
             raise ConfigError("key 'max_minutes' is too small for a single step: raise it")

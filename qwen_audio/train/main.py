@@ -14,19 +14,19 @@ from transformers.utils import logging
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.mixture import ChunkDataset, Mixture
-from qwen_audio.loading import load_checkpoint
+from qwen_audio.loading import has_adapters, load_checkpoint
 from qwen_audio.model import row_attention
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train import parallel
-from qwen_audio.train.adapters import add_lora, split_rows
-from qwen_audio.train.checkpoint import checkpoints, read
+from qwen_audio.train.adapters import add_lora, is_adapter, split_rows
+from qwen_audio.train.checkpoint import checkpoints, read, verify
 from qwen_audio.train.config import ConfigError, TrainConfig, load_config
 from qwen_audio.train.export import load_run
 from qwen_audio.train.log import print_freeze_map
 from qwen_audio.train.loop import Trainer, use_bf16
-from qwen_audio.train.stages import TrainingModule, freeze, freeze_map, layers_of
+from qwen_audio.train.stages import TrainingModule, freeze, freeze_map, layers_of, name_of
 from qwen_audio.train.validate import validation_examples
 
 
@@ -49,8 +49,10 @@ def run(config: TrainConfig) -> Path:
                 f"key 'batches_per_step' is {config.batches_per_step}, which {world.size} processes cannot share "
                 f"evenly: make it a multiple of {world.size}"
             )
-        if config.optimizer == "muon" and world.size > 1:
-            raise ConfigError("key 'optimizer': muon needs whole matrices, so one process only; use adamw")
+        if config.optimizer == "muon" and world.sharded:
+            raise ConfigError(
+                "key 'optimizer': muon needs whole matrices, so one process without torchrun; use adamw"
+            )
         if config.threads:
             torch.set_num_threads(config.threads)
         Path(config.output).mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,7 @@ def _module(config: TrainConfig, world: parallel.World) -> tuple[TrainingModule,
         processor = QwenAudioProcessor(byte_tokenizer())
         model = build(config.preset, processor.tokenizer)
     elif own:
+        verify(start, world.rank, world.size)
         model, processor = load_checkpoint(start, "cpu", "auto", adapted=True)
     else:
         model, processor = load_run(start, "auto")
@@ -92,8 +95,23 @@ def _module(config: TrainConfig, world: parallel.World) -> tuple[TrainingModule,
         # A model that was exported has no CTC head; it begins anew.
         head = {f"ctc_head.{k}": v for k, v in module.ctc_head.state_dict().items()}
         read(start, head, kind="state", strict=False)
+    if start and not own:
+        _read_unrounded(start, module)
     _set_up(module, config, world, bf16)
     return module, processor
+
+
+def _read_unrounded(start: Path, module: TrainingModule) -> None:
+    """Read what is trained once more in float32: a model in two types was loaded in the type of its frozen weights."""
+    merged = has_adapters(start)  # then the weights of the language model are no longer those of the file
+    trained = {
+        name_of(name): p.detach()
+        for name, p in module.named_parameters()
+        if p.requires_grad and name.startswith("model.") and not is_adapter(name)
+    }
+    if merged:
+        trained = {name: p for name, p in trained.items() if not name.startswith("language_model.")}
+    read(start, trained, kind="weights", strict=False)
 
 
 def _set_up(module: TrainingModule, config: TrainConfig, world: parallel.World, bf16: bool) -> None:

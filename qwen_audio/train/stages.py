@@ -70,11 +70,16 @@ class TrainingModule(nn.Module):
         text = ctc = torch.zeros((), device=self.ctc_head.weight.device)
         by_task: dict[str, tuple[float, int]] = {}
         heard = "input_features" in batch.inputs
+        inputs = dict(batch.inputs)
         if not heard and self.always_listen:
-            text = text + 0.0 * self._silence()
+            nothing = 0.0 * self._silence()
+            text = text + nothing
+            if self.text:  # the gradient passes through the language model here as it does elsewhere
+                embeds = self.model.get_input_embeddings()(inputs.pop("input_ids"))
+                inputs["inputs_embeds"] = embeds + nothing.to(embeds.dtype)
         frames = None
         if self.text:
-            output = self.model(**batch.inputs)
+            output = self.model(**inputs)
             frames, losses = output.audio_frames, output.token_losses
             text = text + losses.sum()
             by_task = _by_task(losses.detach(), batch)
@@ -141,11 +146,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
     moved: dict[str, Any] = {
-        f.name: value.to(device, non_blocking=True)
+        f.name: value.to(device)
         for f in dataclasses.fields(batch)
         if isinstance(value := getattr(batch, f.name), Tensor)
     }
-    inputs = {k: v.to(device, non_blocking=True) for k, v in batch.inputs.items()}
+    inputs = {k: v.to(device) for k, v in batch.inputs.items()}
     return dataclasses.replace(batch, inputs=inputs, **moved)
 
 
