@@ -165,6 +165,11 @@ class Trainer:
             text_sum += float(loss.text.detach())
             ctc_sum += float(loss.ctc.detach())
             log.add_batch(loss.by_task, batch.seconds, batch.skipped)
+        for parameter in self.trained:
+            # No recording in the whole step, say: a gradient of zero, as a split model has it, so that the moments of
+            # one process go on as those of many do.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         norm = float(full(torch.nn.utils.clip_grad_norm_(self.trained, config.clip_norm)))
         text_sum, ctc_sum = world.total([text_sum, ctc_sum])
         if config.ctc and world.first:
