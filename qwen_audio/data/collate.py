@@ -13,7 +13,7 @@ from torch import Tensor
 from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
 from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tasks import render
+from qwen_audio.tag_styles import TagStyle
 from qwen_audio.text import spoken_form
 
 # Tasks whose wanted answer is what is said, so that the encoder's CTC head can learn from them.
@@ -61,11 +61,15 @@ class Collator:
     Args:
         processor: the model's processor.
         question_share: how often an example with a question or a label is rendered as a free question.
+        style: what stands between audio and answer; None is the format's own tags.
     """
 
-    def __init__(self, processor: QwenAudioProcessor, question_share: float = 0.3) -> None:
+    def __init__(
+        self, processor: QwenAudioProcessor, question_share: float = 0.3, style: TagStyle | None = None
+    ) -> None:
         self.processor = processor
         self.question_share = question_share
+        self.style = style or TagStyle()
 
     def encode(self, sample: Sample, rng: np.random.Generator) -> Row:
         """One row; the form (tags or free question) is drawn from `rng`."""
@@ -74,7 +78,7 @@ class Collator:
         may_ask = example.question is not None or example.label is not None
         as_question = may_ask and rng.random() < self.question_share
         ids, labels = self.processor.encode_row(
-            [m.shape[-1] for m in mels], render(example, as_question=as_question)
+            [m.shape[-1] for m in mels], self.style.render(example, as_question=as_question)
         )
         seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
         text_tokens = len(ids) - sum(span_length(m.shape[-1]) for m in mels)

@@ -15,6 +15,11 @@ from qwen_audio.data.manifest import Example, Sample, read_manifest
 from qwen_audio.timestamps import Word
 
 
+# `source` of the examples that the generators make.
+SPEECH_SOURCE = "synthetic speech (espeak-ng)"
+SYNTHETIC_SOURCE = "synthetic"
+
+
 class Source(Protocol):
     """Anything that makes one example from a generator of random numbers."""
 
@@ -143,8 +148,8 @@ class SourceConfig:
     """One source of the mixture.
 
     Attributes:
-        kind: "speech", "long_speech", "spoken", "sounds", "scenes", "notes", "music", "world" (synthetic; the
-            last one is all of them), "manifest" or "joined" (single words of a manifest).
+        kind: "speech", "long_speech", "speech_questions", "spoken", "sounds", "scenes", "notes", "music", "world"
+            (synthetic; the last one is every task), "manifest" or "joined" (single words of a manifest).
         weight: how often it is drawn, relative to the others.
         path: the manifest, for "manifest" and "joined".
         only: for "manifest" and "joined", keep rows of this source only.
@@ -168,11 +173,7 @@ class SourceConfig:
             ValueError: an unknown kind, a missing path, or options the generator does not take.
         """
         if self.kind in ("manifest", "joined"):
-            if not self.path:
-                raise ValueError(f"a source of kind {self.kind!r} needs `path`, the manifest to read")
-            rows = [e for e in read_manifest(self.path) if self.only in (None, e.source)]
-            if not rows:
-                raise ValueError(f"{self.path}: no rows of source {self.only!r}")
+            rows = self._rows()
             return ManifestSource(rows, self.weights) if self.kind == "manifest" else JoinedWords(rows)
         if self.kind not in _GENERATORS:
             raise ValueError(
@@ -190,6 +191,38 @@ class SourceConfig:
             raise ValueError(f"options of source {self.kind!r}: {error}") from error
 
 
+    def _rows(self) -> list[Example]:
+        if not self.path:
+            raise ValueError(f"a source of kind {self.kind!r} needs `path`, the manifest to read")
+        rows = [e for e in read_manifest(self.path) if self.only in (None, e.source)]
+        if not rows:
+            raise ValueError(f"{self.path}: no rows of source {self.only!r}")
+        return rows
+
+    def datasets(self) -> set[tuple[str, str]]:
+        """(source, task) of all examples that this source can give, whatever its weights and options.
+
+        Raises ValueError as `build` does for a manifest.
+        """
+        if self.kind == "joined":
+            return {(row.source or "", task) for row in self._rows() for task in _SPOKEN}
+        if self.kind == "manifest":
+            return {(row.source or "", row.task) for row in self._rows()}
+        if self.kind in ("speech", "long_speech"):
+            return {(SPEECH_SOURCE, task) for task in _SPOKEN}
+        if self.kind == "speech_questions":
+            return {(SPEECH_SOURCE, "audio_qa")}
+        # Imported late: the world is made of sources.
+        world = importlib.import_module("qwen_audio.data.synthetic.world").WORLD
+        return {
+            (SPEECH_SOURCE if kind == "speech" else SYNTHETIC_SOURCE, task)
+            for task, kinds in world.items()
+            for kind in kinds
+            if self.kind in (kind, "world")
+        }
+
+
+_SPOKEN = ("asr", "word_timestamps")
 _TIMED = {"word_timestamps": 1.0}
 _GENERATORS = {
     "long_speech": ("qwen_audio.data.synthetic.speech", "SpeechGenerator"),
@@ -198,6 +231,7 @@ _GENERATORS = {
     "sounds": ("qwen_audio.data.synthetic.sounds", "SoundGenerator"),
     "scenes": ("qwen_audio.data.synthetic.scenes", "SceneGenerator"),
     "music": ("qwen_audio.data.synthetic.music", "MusicGenerator"),
+    "speech_questions": ("qwen_audio.data.synthetic.speech_questions", "SpeechQuestionGenerator"),
     "spoken": ("qwen_audio.data.synthetic.spoken", "SpokenGenerator"),
     "world": ("qwen_audio.data.synthetic.world", "WorldGenerator"),
 }

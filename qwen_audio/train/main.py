@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from qwen_audio.data.mixture import ChunkDataset, Mixture
 from qwen_audio.loading import load_checkpoint
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
 from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train.checkpoint import checkpoints, load_ctc_head
 from qwen_audio.train.config import TrainConfig, load_config
@@ -53,7 +55,7 @@ def run(config: TrainConfig) -> Path:
     )
     dataset = ChunkDataset(
         mixture,
-        Collator(processor, question_share=config.question_share),
+        Collator(processor, question_share=config.question_share, style=_style(config)),
         batch_seconds=config.batch_seconds,
         max_seconds=config.max_seconds,
         chunk_size=config.chunk_size,
@@ -62,6 +64,18 @@ def run(config: TrainConfig) -> Path:
     if start and not own:
         load_ctc_head(start, stage.module)
     return train_loop(config, stage, dataset, processor)
+
+
+def _style(config: TrainConfig) -> TagStyle:
+    """The tag style; the table of data sets is written to the run's folder, and read from there when it goes on."""
+    if config.tag_style != "dataset":
+        return TagStyle(config.tag_style)
+    file = Path(config.output) / DATASETS_FILE
+    if not file.exists():
+        pairs = {pair for source in config.sources for pair in source.datasets()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(dataset_ids(pairs), indent=1, ensure_ascii=False), encoding="utf-8")
+    return TagStyle("dataset", read_dataset_ids(file))
 
 
 def _start(config: TrainConfig) -> Path | None:

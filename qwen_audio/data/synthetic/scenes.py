@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.scene_captions import STYLES, caption, place_caption
 from qwen_audio.data.synthetic.scene_places import SCENES, place_number, visit
 from qwen_audio.data.synthetic.scene_questions import ask
@@ -145,7 +146,7 @@ def _example(
         task=task,
         audio=[],
         text=text,
-        source="synthetic",
+        source=SYNTHETIC_SOURCE,
         sampling_rate=SAMPLE_RATE,
         meta={**meta, "events": [[span.label, span.start, span.end] for span in events]},
         **fields,

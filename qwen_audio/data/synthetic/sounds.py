@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope
 from qwen_audio.data.synthetic.sound_models import ESC10, Model
 from qwen_audio.data.synthetic.sound_models_extra import EXTRA
@@ -111,7 +112,7 @@ class SoundGenerator:
             label=label,
             choices=choices,
             question=question,
-            source="synthetic",
+            source=SYNTHETIC_SOURCE,
             sampling_rate=SAMPLE_RATE,
             meta={"events": [[e.label, round(e.start, 3), round(e.start + e.seconds, 3)] for e in events]},
         )
