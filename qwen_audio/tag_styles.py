@@ -88,7 +88,7 @@ class TagStyle:
             name = dataset_name(example.source, example.task)
             if name not in self.datasets:
                 raise ValueError(
-                    f"the data set {name!r} has no id: known are {', '.join(self.datasets)}; train with it, or leave it out"
+                    f"the data set {name!r} has no id; known are {', '.join(self.datasets)}: train with it"
                 )
             kept.append(Segment(self.datasets[name], True, False))
         if as_question or task_of(example.task).task_tag == tags.QUESTION:
@@ -101,4 +101,7 @@ class TagStyle:
         full = tasks.render(example, as_question=as_question)
         if self.name == "hierarchical":
             return full
-        return [*self.prompt(example, as_question=as_question), *tasks.answer(example, as_question=as_question)]
+        return [
+            *self.prompt(example, as_question=as_question),
+            *tasks.answer(example, as_question=as_question),
+        ]

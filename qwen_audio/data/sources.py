@@ -12,8 +12,8 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.data.manifest import Example, Sample, read_manifest
+from qwen_audio.task_table import TASKS
 from qwen_audio.timestamps import Word
-
 
 # `source` of the examples that the generators make.
 SPEECH_SOURCE = "synthetic speech (espeak-ng)"
@@ -190,7 +190,6 @@ class SourceConfig:
         except TypeError as error:
             raise ValueError(f"options of source {self.kind!r}: {error}") from error
 
-
     def _rows(self) -> list[Example]:
         if not self.path:
             raise ValueError(f"a source of kind {self.kind!r} needs `path`, the manifest to read")
@@ -200,7 +199,8 @@ class SourceConfig:
         return rows
 
     def datasets(self) -> set[tuple[str, str]]:
-        """(source, task) of all examples that this source can give, whatever its weights and options.
+        """(source, task) of all examples that this source can give, and for synthetic ones some more: whatever its
+        weights and options, so that a run with fewer tasks has the same ids.
 
         Raises ValueError as `build` does for a manifest.
         """
@@ -208,18 +208,11 @@ class SourceConfig:
             return {(row.source or "", task) for row in self._rows() for task in _SPOKEN}
         if self.kind == "manifest":
             return {(row.source or "", row.task) for row in self._rows()}
-        if self.kind in ("speech", "long_speech"):
-            return {(SPEECH_SOURCE, task) for task in _SPOKEN}
-        if self.kind == "speech_questions":
-            return {(SPEECH_SOURCE, "audio_qa")}
-        # Imported late: the world is made of sources.
-        world = importlib.import_module("qwen_audio.data.synthetic.world").WORLD
-        return {
-            (SPEECH_SOURCE if kind == "speech" else SYNTHETIC_SOURCE, task)
-            for task, kinds in world.items()
-            for kind in kinds
-            if self.kind in (kind, "world")
-        }
+        speech = {(SPEECH_SOURCE, task) for task in (*_SPOKEN, "audio_qa")}
+        if self.kind in ("speech", "long_speech", "speech_questions"):
+            return speech
+        # The other generators share one name, and some of them make the tasks of others too.
+        return {(SYNTHETIC_SOURCE, task) for task in TASKS} | (speech if self.kind == "world" else set())
 
 
 _SPOKEN = ("asr", "word_timestamps")

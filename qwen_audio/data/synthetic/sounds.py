@@ -77,8 +77,11 @@ class Event(NamedTuple):
 class SoundGenerator:
     """Draws clips of 1.5 to 5 s, each with one of the three sound tasks."""
 
-    def __init__(self, weights: dict[str, float] | None = None) -> None:
-        """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task."""
+    def __init__(self, weights: dict[str, float] | None = None, yes_no: bool = True) -> None:
+        """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task. `yes_no`: questions may be
+        answered with yes or no; else all ask for the name of a sound, which is learned much sooner.
+        """
+        self.yes_no = yes_no
         weights = weights or TASK_WEIGHTS
         unknown = sorted(set(weights) - set(TASK_WEIGHTS))
         if unknown or not sum(weights.values()) > 0:
@@ -102,7 +105,8 @@ class SoundGenerator:
         elif task == "audio_caption":
             text = caption(rng, [event.label for event in events], together)
         else:
-            question, text, choices = _ask(rng, [event.label for event in events], together)
+            ask = _ask if self.yes_no else _ask_name
+            question, text, choices = ask(rng, [event.label for event in events], together)
             label = text
         example = Example(
             id=f"sound-{rng.integers(2**63):016x}#{task}",
@@ -228,3 +232,15 @@ def _ask(rng: np.random.Generator, labels: list[str], together: bool) -> tuple[s
         share = [n for n in absent if n in ESC10] if rng.random() < _ESC10_SHARE else absent
         name, answer = share[rng.integers(len(share))], "no"
     return f'Can the sound "{name}" be heard in this recording?', answer, ["yes", "no"]
+
+
+def _ask_name(rng: np.random.Generator, labels: list[str], together: bool) -> tuple[str, str, list[str]]:
+    """A question whose answer is the name of an event."""
+    which = int(rng.integers(len(labels)))
+    if len(labels) == 1:
+        question = "Which sound can be heard in this recording?"
+    elif together:
+        question = f'Which sound is heard beside "{labels[1 - which]}"?'
+    else:
+        question = f"Which sound is heard {('first', 'last')[which]}?"
+    return question, labels[which], _choices(rng, labels)

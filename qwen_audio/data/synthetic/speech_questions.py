@@ -56,7 +56,9 @@ class SpeechQuestionGenerator:
     ) -> None:
         questions = dict.fromkeys(QUESTION_KINDS, 1.0) if questions is None else questions
         if unknown := [name for name in questions if name not in QUESTION_KINDS]:
-            raise ValueError(f"unknown kind of question {unknown[0]!r}: use some of {', '.join(QUESTION_KINDS)}")
+            raise ValueError(
+                f"unknown kind of question {unknown[0]!r}: use some of {', '.join(QUESTION_KINDS)}"
+            )
         weights = np.array(list(questions.values()), dtype=float)
         if not (np.all(weights >= 0) and 0 < weights.sum() < np.inf):
             raise ValueError(
@@ -81,7 +83,9 @@ class SpeechQuestionGenerator:
             if asked is not None:
                 break
         else:
-            raise RuntimeError(f"no utterance in {_ATTEMPTS} allows a question of kind {name!r}: change `kinds`")
+            raise RuntimeError(
+                f"no utterance in {_ATTEMPTS} allows a question of kind {name!r}: change `kinds`"
+            )
         update = {
             "task": "audio_qa",
             "question": asked.question,
@@ -91,7 +95,10 @@ class SpeechQuestionGenerator:
             "words": None,
             "meta": {
                 "kind": name,
-                "words": [[word.word, round(word.start, 3), round(word.end, 3)] for word in spoken.example.words or []],
+                "words": [
+                    [word.word, round(word.start, 3), round(word.end, 3)]
+                    for word in spoken.example.words or []
+                ],
             },
         }
         return Sample(spoken.example.model_copy(update=update), spoken.waves)

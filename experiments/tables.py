@@ -1,0 +1,298 @@
+"""The paper's experiments in miniature: Tables 4 and 5 (with and without the SRWT task), and the claim about tags.
+
+    export WARMSTART=out/tiny/warmstart CORPUS=../shared/corpus
+    python experiments/tables.py run out/tables            # train and evaluate all; finished runs are skipped
+    python experiments/tables.py evaluate out/tables       # evaluate runs that have no scores yet
+    python experiments/tables.py table out/tables          # print Markdown
+
+Four configurations, the same steps and the same start, seed by seed (docs/experiments.md says what they show):
+A the format's tags with SRWT; B without SRWT; C an id for each data set instead of tags; D nothing instead of tags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import qwen_audio
+from qwen_audio.data.manifest import Example, read_manifest, write_manifest
+from qwen_audio.data.sources import SPEECH_SOURCE, SYNTHETIC_SOURCE, SourceConfig
+from qwen_audio.data.synthetic.speech_questions import CONTENT_KINDS, TIME_KINDS
+from qwen_audio.data.synthetic.write import write_dataset
+from qwen_audio.eval.run import Report, evaluate
+from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, read_dataset_ids
+from qwen_audio.train.checkpoint import checkpoints
+from qwen_audio.train.config import TrainConfig, load_config
+from qwen_audio.train.main import run as train
+
+BASE = Path(__file__).with_name("base.yaml")
+SRWT = "word_timestamps"
+EVALUATION_SEED = 99
+BATCH_SIZE = 16
+
+
+class Configuration(NamedTuple):
+    """What a run has of its own."""
+
+    title: str
+    tag_style: str
+    srwt: bool
+
+
+CONFIGURATIONS = {
+    "A": Configuration("tags, SRWT", "hierarchical", True),
+    "B": Configuration("tags, no SRWT", "hierarchical", False),
+    "C": Configuration("data set ids, SRWT", "dataset", True),
+    "D": Configuration("no tags, SRWT", "none", True),
+}
+# Pairs whose difference is printed: Tables 4 and 5, and the claim about tags.
+PAIRS = (("A", "B"), ("A", "C"), ("A", "D"))
+
+
+class Metric(NamedTuple):
+    """One row of the table: a score of one source and task; `kinds`: of these kinds of question only."""
+
+    title: str
+    source: str
+    task: str
+    metric: str
+    kinds: tuple[str, ...] = ()
+
+
+METRICS = (
+    Metric("WER, synthetic words", SPEECH_SOURCE, "asr", "wer"),
+    Metric("WER, real digit strings", "fsdd_seq", "asr", "wer"),
+    Metric("WER, real single digits", "fsdd", "asr", "wer"),
+    Metric("AQA, words", SPEECH_SOURCE, "audio_qa", "accuracy", CONTENT_KINDS),
+    Metric("AQA, times of words", SPEECH_SOURCE, "audio_qa", "accuracy", TIME_KINDS),
+    Metric("AQA, real digit strings", "fsdd_seq", "audio_qa", "accuracy"),
+    Metric("AQA, sounds", SYNTHETIC_SOURCE, "audio_qa", "accuracy"),
+    Metric("sound events", SYNTHETIC_SOURCE, "sound_event", "accuracy"),
+    Metric("real sound events", "esc10", "sound_event", "accuracy"),
+    Metric("real keywords", "fsdd", "keyword_spotting", "accuracy"),
+    Metric("shift of word times (AAS)", SPEECH_SOURCE, SRWT, "aas"),
+    Metric("WER of words with times", SPEECH_SOURCE, SRWT, "wer"),
+    Metric("WER of words with times, real", "fsdd_seq", SRWT, "wer"),
+)
+# What is made for the evaluation: kind of source, options, how many. Speech is of voices that training never has.
+_HEARD: tuple[tuple[str, dict[str, Any], int], ...] = (
+    ("speech", {"tasks": {"asr": 1}, "held_out": True}, 300),
+    ("speech", {"tasks": {SRWT: 1}, "held_out": True}, 150),
+    ("speech_questions", {"held_out": True}, 400),
+    ("sounds", {"weights": {"sound_event": 1}}, 120),
+    ("sounds", {"weights": {"audio_qa": 1}}, 200),
+)
+
+
+def configuration(base: TrainConfig, name: str, seed: int, folder: Path) -> TrainConfig:
+    """The base with what configuration `name` changes; its output is `folder/NAME-SEED`."""
+    chosen = CONFIGURATIONS[name]
+    sources = base.sources if chosen.srwt else [s for s in map(without_srwt, base.sources) if s is not None]
+    output = str(folder / f"{name}-{seed}")
+    return replace(base, output=output, seed=seed, tag_style=chosen.tag_style, sources=sources)
+
+
+def without_srwt(source: SourceConfig) -> SourceConfig | None:
+    """The source with no SRWT example, its other tasks as they are; None if it has no other task."""
+    if source.kind == "manifest":
+        rows = read_manifest(source.path or "")
+        tasks = {row.task for row in rows}
+        return replace(source, weights={**source.weights, SRWT: 0.0}) if SRWT in tasks else source
+    tasks = source.options.get("tasks", {})
+    if SRWT not in tasks:
+        return source
+    rest = {task: weight for task, weight in tasks.items() if task != SRWT}
+    return replace(source, options={**source.options, "tasks": rest}) if rest else None
+
+
+def evaluation_manifest(base: TrainConfig, folder: Path) -> Path:
+    """`folder/evaluation/all.jsonl`, made if it is not there: held-out synthetic data and the test rows of the corpus.
+
+    Synthetic speech is made with the vocabulary and the kinds of utterance of the training sources.
+    """
+    manifest = folder / "evaluation" / "all.jsonl"
+    if manifest.exists():
+        return manifest
+    rows: list[Example] = []
+    for number, (kind, options, count) in enumerate(_HEARD):
+        trained = next(source.options for source in base.sources if source.kind == kind)
+        made = folder / "evaluation" / f"{kind}-{number}"
+        options = {**trained, **options}
+        rows += read_manifest(
+            write_dataset(kind, made, count, seed=EVALUATION_SEED + number, options=options)
+        )
+    wanted = {(metric.source, metric.task) for metric in METRICS}
+    for source in base.sources:
+        if source.kind == "manifest":
+            test = Path(source.path or "").with_name("test.jsonl")
+            rows += [row for row in read_manifest(test) if (row.source, row.task) in wanted]
+    write_manifest(manifest, rows)
+    return manifest
+
+
+def finished(config: TrainConfig) -> Path | None:
+    """The last checkpoint of a run that has done its steps."""
+    done = checkpoints(Path(config.output))
+    return done[-1] if done and done[-1].name == f"step-{config.steps:06d}" else None
+
+
+def score(config: TrainConfig, model: Path, manifest: Path) -> Report:
+    """Evaluate one run with prompts of its tag style: predictions.jsonl and scores.json in its folder."""
+    output = Path(config.output)
+    table = read_dataset_ids(output / DATASETS_FILE) if config.tag_style == "dataset" else None
+    style = TagStyle(config.tag_style, table)
+    loaded = qwen_audio.load(model, device="cpu")
+    return evaluate(loaded, manifest, output, batch_size=BATCH_SIZE, prompt=style.prompt)
+
+
+def runs(
+    base: TrainConfig, folder: Path, names: Sequence[str], seeds: Sequence[int]
+) -> Iterator[TrainConfig]:
+    """All runs, seed by seed, so that every finished seed is a whole comparison."""
+    for seed in seeds:
+        for name in names:
+            yield configuration(base, name, seed, folder)
+
+
+# the table --------------------------------------------------------------------------------
+
+
+class Result(NamedTuple):
+    """A score of one run as it is printed, and the 95 % interval of its examples."""
+
+    value: float
+    low: float
+    high: float
+    majority: float | None
+
+
+def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
+    """Metric -> result of an evaluated run.
+
+    Args:
+        output: the run's folder.
+        questions: id -> kind of question, of the synthetic questions about speech.
+    """
+    groups = {(g["source"], g["task"]): g for g in json.loads((output / "scores.json").read_text())["groups"]}
+    lines = [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
+    found: dict[str, Result] = {}
+    for metric in METRICS:
+        if metric.kinds:
+            found[metric.title] = _of_kinds(lines, questions, metric.kinds)
+            continue
+        group = groups[metric.source, metric.task]
+        one = next(s for s in group["scores"] if s["metric"] == metric.metric)
+        scale = 1000 if one["unit"] == "seconds" else 100
+        value, low, high = (
+            float("nan") if x is None else scale * x for x in (one["value"], *one["interval_95"])
+        )
+        majority = group["majority_baseline"].get(metric.metric)
+        found[metric.title] = Result(value, low, high, None if majority is None else 100 * majority)
+    return found
+
+
+def _of_kinds(lines: list[dict[str, Any]], questions: dict[str, str], kinds: Sequence[str]) -> Result:
+    """Accuracy in percent over some kinds of question; the majority is of the commonest answer of each kind."""
+    from qwen_audio.eval.metrics import accuracy
+
+    chosen = [line for line in lines if questions.get(line["id"]) in kinds]
+    made = accuracy([line["reference"] for line in chosen], [line["hypothesis"] for line in chosen])
+    answers: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in chosen:
+        answers[questions[line["id"]]][line["reference"]] += 1
+    majority = sum(c.most_common(1)[0][1] for c in answers.values()) / len(chosen)
+    return Result(100 * made.value, 100 * made.interval[0], 100 * made.interval[1], 100 * majority)
+
+
+def table(folder: Path, seeds: Sequence[int] | None = None) -> str:
+    """Markdown: means over seeds with minimum and maximum, and differences by seed.
+
+    Only seeds that have all configurations count. ValueError if there is none.
+    """
+    kinds = {
+        row.id: row.meta["kind"]
+        for row in read_manifest(folder / "evaluation" / "all.jsonl", check_files=False)
+        if row.source == SPEECH_SOURCE and row.task == "audio_qa"
+    }
+    found: dict[tuple[str, int], dict[str, Result]] = {}
+    for scores in sorted(folder.glob("*-*/scores.json")):
+        name, _, seed = scores.parent.name.partition("-")
+        if name in CONFIGURATIONS and seed.isdecimal():
+            found[name, int(seed)] = results(scores.parent, kinds)
+    whole = sorted({s for _, s in found if all((name, s) in found for name in CONFIGURATIONS)})
+    whole = [s for s in whole if seeds is None or s in seeds]
+    if not whole:
+        raise ValueError(
+            f"{folder}: no seed has scores of all of {', '.join(CONFIGURATIONS)}: run them first"
+        )
+    heads = [f"{n}: {c.title}" for n, c in CONFIGURATIONS.items()]
+    heads += [f"{a} - {b}" for a, b in PAIRS]
+    lines = [
+        f"| {len(whole)} seeds ({', '.join(map(str, whole))}) | constant answer | {' | '.join(heads)} |",
+        "|" + "---|" * (len(heads) + 2),
+    ]
+    for metric in METRICS:
+        cells = [metric.title + (" (ms)" if metric.metric == "aas" else "")]
+        majority = found["A", whole[0]][metric.title].majority
+        cells.append("" if majority is None else f"{majority:.0f}")
+        for name in CONFIGURATIONS:
+            untrained = metric.task == SRWT and not CONFIGURATIONS[name].srwt
+            values = [found[name, s][metric.title].value for s in whole]
+            cells.append("not trained" if untrained else _spread(values))
+        for a, b in PAIRS:
+            untrained = metric.task == SRWT and not (CONFIGURATIONS[a].srwt and CONFIGURATIONS[b].srwt)
+            by_seed = [found[a, s][metric.title].value - found[b, s][metric.title].value for s in whole]
+            cells.append("" if untrained else _spread(by_seed, "+"))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], sign: str = "") -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:{sign}.1f} [{min(values):{sign}.1f}, {max(values):{sign}.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The paper's experiments in miniature.")
+    parser.add_argument("verb", choices=("run", "evaluate", "table"))
+    parser.add_argument("folder", type=Path, help="where the runs lie")
+    parser.add_argument(
+        "--only", default=",".join(CONFIGURATIONS), help="configurations, separated by commas"
+    )
+    parser.add_argument("--seeds", default="1,2,3", help="seeds, separated by commas")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="replaces a key of the base"
+    )
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    if options.verb == "table":
+        print(table(options.folder, seeds))
+        return
+    os.environ.setdefault("OUT", str(options.folder))
+    base = load_config(BASE, options.set)
+    if base.threads:
+        torch.set_num_threads(base.threads)
+    manifest = evaluation_manifest(base, options.folder)
+    for config in runs(base, options.folder, options.only.split(","), seeds):
+        began = time.monotonic()
+        model = finished(config) or (train(config) if options.verb == "run" else None)
+        trained = time.monotonic()
+        if model is None:
+            print(f"{config.output}: not finished", flush=True)
+        elif not (Path(config.output) / "scores.json").exists():
+            score(config, model, manifest)
+            seconds = f"trained {trained - began:.0f} s, evaluated {time.monotonic() - trained:.0f} s"
+            print(f"{config.output}: {seconds}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
