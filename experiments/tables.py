@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from qwen_audio.data.manifest import Example, read_manifest, write_manifest
 from qwen_audio.data.sources import SPEECH_SOURCE, SYNTHETIC_SOURCE, SourceConfig
 from qwen_audio.data.synthetic.speech_questions import CONTENT_KINDS, TIME_KINDS
 from qwen_audio.data.synthetic.write import write_dataset
+from qwen_audio.eval.metrics import accuracy
 from qwen_audio.eval.run import Report, evaluate
 from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, read_dataset_ids
 from qwen_audio.train.checkpoint import checkpoints
@@ -38,6 +40,7 @@ BASE = Path(__file__).with_name("base.yaml")
 SRWT = "word_timestamps"
 EVALUATION_SEED = 99
 BATCH_SIZE = 16
+_TIME = re.compile(r"<\|\d+\.\d\d\|>")
 
 
 class Configuration(NamedTuple):
@@ -59,7 +62,10 @@ PAIRS = (("A", "B"), ("A", "C"), ("A", "D"))
 
 
 class Metric(NamedTuple):
-    """One row of the table: a score of one source and task; `kinds`: of these kinds of question only."""
+    """One row of the table: a score of one source and task; `kinds`: of these kinds of question only.
+
+    The metric "form" is the share of answers of the form that was asked for: with time tags for SRWT, else without.
+    """
 
     title: str
     source: str
@@ -79,6 +85,8 @@ METRICS = (
     Metric("sound events", SYNTHETIC_SOURCE, "sound_event", "accuracy"),
     Metric("real sound events", "esc10", "sound_event", "accuracy"),
     Metric("real keywords", "fsdd", "keyword_spotting", "accuracy"),
+    Metric("asked for words: no times in the answer", SPEECH_SOURCE, "asr", "form"),
+    Metric("asked for times: times in the answer", SPEECH_SOURCE, SRWT, "form"),
     Metric("shift of word times (AAS)", SPEECH_SOURCE, SRWT, "aas"),
     Metric("WER of words with times", SPEECH_SOURCE, SRWT, "wer"),
     Metric("WER of words with times, real", "fsdd_seq", SRWT, "wer"),
@@ -189,6 +197,10 @@ def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
         if metric.kinds:
             found[metric.title] = _of_kinds(lines, questions, metric.kinds)
             continue
+        if metric.metric == "form":
+            made = [line for line in lines if (line["source"], line["task"]) == (metric.source, metric.task)]
+            found[metric.title] = _of_form(made, metric.task == SRWT)
+            continue
         group = groups[metric.source, metric.task]
         one = next(s for s in group["scores"] if s["metric"] == metric.metric)
         scale = 1000 if one["unit"] == "seconds" else 100
@@ -202,8 +214,6 @@ def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
 
 def _of_kinds(lines: list[dict[str, Any]], questions: dict[str, str], kinds: Sequence[str]) -> Result:
     """Accuracy in percent over some kinds of question; the majority is of the commonest answer of each kind."""
-    from qwen_audio.eval.metrics import accuracy
-
     chosen = [line for line in lines if questions.get(line["id"]) in kinds]
     made = accuracy([line["reference"] for line in chosen], [line["hypothesis"] for line in chosen])
     answers: dict[str, Counter[str]] = defaultdict(Counter)
@@ -213,50 +223,61 @@ def _of_kinds(lines: list[dict[str, Any]], questions: dict[str, str], kinds: Seq
     return Result(100 * made.value, 100 * made.interval[0], 100 * made.interval[1], 100 * majority)
 
 
-def table(folder: Path, seeds: Sequence[int] | None = None) -> str:
-    """Markdown: means over seeds with minimum and maximum, and differences by seed.
+def _of_form(lines: list[dict[str, Any]], times: bool) -> Result:
+    """Share in percent of the answers that have time tags, or have none."""
+    right = ["yes" if bool(_TIME.search(line["raw"])) == times else "no" for line in lines]
+    made = accuracy(["yes"] * len(right), right)
+    return Result(100 * made.value, 100 * made.interval[0], 100 * made.interval[1], None)
 
-    Only seeds that have all configurations count. ValueError if there is none.
+
+def table(folder: Path, seeds: Sequence[int] | None = None) -> str:
+    """Markdown: means over seeds with minimum and maximum, and differences of runs of one seed.
+
+    A column counts all seeds that it has, and says how many; a difference counts those that both sides have.
+    ValueError if no run has scores.
     """
     kinds = {
         row.id: row.meta["kind"]
         for row in read_manifest(folder / "evaluation" / "all.jsonl", check_files=False)
         if row.source == SPEECH_SOURCE and row.task == "audio_qa"
     }
-    found: dict[tuple[str, int], dict[str, Result]] = {}
+    found: dict[str, dict[int, dict[str, Result]]] = {name: {} for name in CONFIGURATIONS}
     for scores in sorted(folder.glob("*-*/scores.json")):
         name, _, seed = scores.parent.name.partition("-")
-        if name in CONFIGURATIONS and seed.isdecimal():
-            found[name, int(seed)] = results(scores.parent, kinds)
-    whole = sorted({s for _, s in found if all((name, s) in found for name in CONFIGURATIONS)})
-    whole = [s for s in whole if seeds is None or s in seeds]
-    if not whole:
-        raise ValueError(
-            f"{folder}: no seed has scores of all of {', '.join(CONFIGURATIONS)}: run them first"
-        )
-    heads = [f"{n}: {c.title}" for n, c in CONFIGURATIONS.items()]
-    heads += [f"{a} - {b}" for a, b in PAIRS]
+        if name in found and seed.isdecimal() and (seeds is None or int(seed) in seeds):
+            found[name][int(seed)] = results(scores.parent, kinds)
+    first = next((one for by_seed in found.values() for one in by_seed.values()), None)
+    if first is None:
+        raise ValueError(f"{folder}: no run has scores: make some with the verb run")
+    both = {(a, b): sorted(found[a].keys() & found[b].keys()) for a, b in PAIRS}
+    heads = [f"{name}: {c.title} ({len(found[name])})" for name, c in CONFIGURATIONS.items()]
+    heads += [f"{a} - {b} ({len(common)})" for (a, b), common in both.items()]
     lines = [
-        f"| {len(whole)} seeds ({', '.join(map(str, whole))}) | constant answer | {' | '.join(heads)} |",
+        f"| mean [lowest, highest] (seeds) | constant answer | {' | '.join(heads)} |",
         "|" + "---|" * (len(heads) + 2),
     ]
     for metric in METRICS:
-        cells = [metric.title + (" (ms)" if metric.metric == "aas" else "")]
-        majority = found["A", whole[0]][metric.title].majority
-        cells.append("" if majority is None else f"{majority:.0f}")
-        for name in CONFIGURATIONS:
-            untrained = metric.task == SRWT and not CONFIGURATIONS[name].srwt
-            values = [found[name, s][metric.title].value for s in whole]
-            cells.append("not trained" if untrained else _spread(values))
-        for a, b in PAIRS:
-            untrained = metric.task == SRWT and not (CONFIGURATIONS[a].srwt and CONFIGURATIONS[b].srwt)
-            by_seed = [found[a, s][metric.title].value - found[b, s][metric.title].value for s in whole]
-            cells.append("" if untrained else _spread(by_seed, "+"))
+        majority = first[metric.title].majority
+        cells = [
+            metric.title + (", ms" if metric.metric == "aas" else ", %"),
+            "" if majority is None else f"{majority:.0f}",
+        ]
+        trained = {name: c.srwt or metric.task != SRWT for name, c in CONFIGURATIONS.items()}
+        for name, by_seed in found.items():
+            values = [one[metric.title].value for one in by_seed.values()]
+            cells.append(_spread(values) if trained[name] else "not trained")
+        for (a, b), common in both.items():
+            steps = [
+                found[a][seed][metric.title].value - found[b][seed][metric.title].value for seed in common
+            ]
+            cells.append(_spread(steps, "+") if trained[a] and trained[b] else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _spread(values: Sequence[float], sign: str = "") -> str:
+    if not values:
+        return ""
     mean = sum(values) / len(values)
     return f"{mean:{sign}.1f} [{min(values):{sign}.1f}, {max(values):{sign}.1f}]"
 

@@ -82,12 +82,18 @@ def made_up(folder, name, seed, right):
     lines = [
         {
             "id": f"{kind}-{i}",
+            "source": tables.SPEECH_SOURCE,
             "task": "audio_qa",
             "reference": f"{i % 5}",
             "hypothesis": f"{i % 5}" if i < right else "",
         }
         for kind in ("place", "at")
         for i in range(10)
+    ]
+    speech = {"source": tables.SPEECH_SOURCE, "reference": "a", "hypothesis": "a"}
+    answers = [("asr", "a"), ("asr", "a<|0.50|>"), ("word_timestamps", "a<|0.50|>"), ("word_timestamps", "a")]
+    lines += [
+        {"id": "x", "task": task, "raw": raw, **speech} for task, raw in (*answers, ("asr", "<|endoftext|>"))
     ]
     (output / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -96,7 +102,7 @@ def test_the_table_gives_means_spread_and_differences_by_seed(tmp_path):
     for seed, rights in ((1, (8, 6, 7, 2)), (2, (9, 8, 9, 3))):
         for name, right in zip("ABCD", rights, strict=True):
             made_up(tmp_path, name, seed, right)
-    made_up(tmp_path, "A", 3, 0)  # a seed that is not whole
+    made_up(tmp_path, "A", 3, 1)  # a seed that the others do not have
     questions = [
         Example(
             id=f"{kind}-{i}", task="audio_qa", audio=[AudioRef(path="a.flac")], text="x", question="?",
@@ -111,18 +117,22 @@ def test_the_table_gives_means_spread_and_differences_by_seed(tmp_path):
         line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")
         for line in tables.table(tmp_path).splitlines()
     }
-    assert "2 seeds (1, 2)" in rows
-    # The commonest answer is 2 of 10; A is right in 80 and 90 %, B in 60 and 80, C in 70 and 90, D in 20 and 30.
-    assert rows["AQA, words"] == [
-        "AQA, words", "20", "85.0 [80.0, 90.0]", "70.0 [60.0, 80.0]", "80.0 [70.0, 90.0]", "25.0 [20.0, 30.0]",
+    heads = next(iter(rows.values()))
+    assert heads[2:4] == ["A: tags, SRWT (3)", "B: tags, no SRWT (2)"] and heads[6] == "A - B (2)"
+    # The commonest answer is 2 of 10; A is right in 80, 90 and 10 %, B in 60 and 80, C in 70 and 90, D in 20 and 30.
+    assert rows["AQA, words, %"] == [
+        "AQA, words, %", "20", "60.0 [10.0, 90.0]", "70.0 [60.0, 80.0]", "80.0 [70.0, 90.0]", "25.0 [20.0, 30.0]",
         "+15.0 [+10.0, +20.0]", "+5.0 [+0.0, +10.0]", "+60.0 [+60.0, +60.0]",
     ]  # fmt: skip
-    assert rows["AQA, times of words"][1:] == rows["AQA, words"][1:]
-    assert rows["AQA, sounds"][1] == "25"
-    shift = rows["shift of word times (AAS) (ms)"]
-    assert shift[2:4] == ["850.0 [800.0, 900.0]", "not trained"] and shift[6] == ""
-    with pytest.raises(ValueError, match="no seed has scores of all"):
-        tables.table(tmp_path, [3])
+    assert rows["AQA, times of words, %"][1:] == rows["AQA, words, %"][1:]
+    assert rows["AQA, sounds, %"][1] == "25"
+    assert rows["asked for words: no times in the answer, %"][5].startswith("66.7 ")
+    assert rows["asked for times: times in the answer, %"][5].startswith("50.0 ")
+    shift = rows["shift of word times (AAS), ms"]
+    assert shift[2:4] == ["600.0 [100.0, 900.0]", "not trained"] and shift[6] == ""
+    assert "| 85.0 [80.0, 90.0] |" in tables.table(tmp_path, [1, 2])
+    with pytest.raises(ValueError, match="no run has scores"):
+        tables.table(tmp_path, [4])
 
 
 def test_the_evaluation_is_of_held_out_speech_and_of_the_test_rows(base, tmp_path, monkeypatch):
