@@ -153,22 +153,27 @@ def finished(config: TrainConfig) -> Path | None:
     return done[-1] if done and done[-1].name == f"step-{config.steps:06d}" else None
 
 
-def score(config: TrainConfig, model: Path, manifest: Path) -> Report:
-    """Evaluate one run with prompts of its tag style: predictions.jsonl and scores.json in its folder."""
+def score(config: TrainConfig, model: Path, manifest: Path, srwt: bool) -> Report:
+    """Evaluate one run with prompts of its tag style: predictions.jsonl and scores.json in its folder.
+
+    `srwt`: ask for word times too.
+    """
     output = Path(config.output)
     table = read_dataset_ids(output / DATASETS_FILE) if config.tag_style == "dataset" else None
     style = TagStyle(config.tag_style, table)
     loaded = qwen_audio.load(model, device="cpu")
-    return evaluate(loaded, manifest, output, batch_size=BATCH_SIZE, prompt=style.prompt)
+    # Word times without training would run on to the limits of length.
+    asked = sorted({metric.task for metric in METRICS if srwt or metric.task != SRWT})
+    return evaluate(loaded, manifest, output, only_tasks=asked, batch_size=BATCH_SIZE, prompt=style.prompt)
 
 
 def runs(
     base: TrainConfig, folder: Path, names: Sequence[str], seeds: Sequence[int]
-) -> Iterator[TrainConfig]:
+) -> Iterator[tuple[str, TrainConfig]]:
     """All runs, seed by seed, so that every finished seed is a whole comparison."""
     for seed in seeds:
         for name in names:
-            yield configuration(base, name, seed, folder)
+            yield name, configuration(base, name, seed, folder)
 
 
 # the table --------------------------------------------------------------------------------
@@ -181,6 +186,9 @@ class Result(NamedTuple):
     low: float
     high: float
     majority: float | None
+
+
+_NONE = Result(float("nan"), float("nan"), float("nan"), None)
 
 
 def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
@@ -199,9 +207,12 @@ def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
             continue
         if metric.metric == "form":
             made = [line for line in lines if (line["source"], line["task"]) == (metric.source, metric.task)]
-            found[metric.title] = _of_form(made, metric.task == SRWT)
+            if made:
+                found[metric.title] = _of_form(made, metric.task == SRWT)
             continue
-        group = groups[metric.source, metric.task]
+        group = groups.get((metric.source, metric.task))
+        if group is None:  # a task that the run was not trained on
+            continue
         one = next(s for s in group["scores"] if s["metric"] == metric.metric)
         scale = 1000 if one["unit"] == "seconds" else 100
         value, low, high = (
@@ -233,7 +244,8 @@ def _of_form(lines: list[dict[str, Any]], times: bool) -> Result:
 def table(folder: Path, seeds: Sequence[int] | None = None) -> str:
     """Markdown: means over seeds with minimum and maximum, and differences of runs of one seed.
 
-    A column counts all seeds that it has, and says how many; a difference counts those that both sides have.
+    A column counts all seeds that it has, and says how many; a difference counts those that both sides have. "One run
+    ±" is half the 95 % bootstrap interval over the examples, of the first run.
     ValueError if no run has scores.
     """
     kinds = {
@@ -253,18 +265,19 @@ def table(folder: Path, seeds: Sequence[int] | None = None) -> str:
     heads = [f"{name}: {c.title} ({len(found[name])})" for name, c in CONFIGURATIONS.items()]
     heads += [f"{a} - {b} ({len(common)})" for (a, b), common in both.items()]
     lines = [
-        f"| mean [lowest, highest] (seeds) | constant answer | {' | '.join(heads)} |",
-        "|" + "---|" * (len(heads) + 2),
+        f"| mean [lowest, highest] (seeds) | constant answer | one run ± | {' | '.join(heads)} |",
+        "|" + "---|" * (len(heads) + 3),
     ]
     for metric in METRICS:
-        majority = first[metric.title].majority
+        one = first.get(metric.title, _NONE)
         cells = [
             metric.title + (", ms" if metric.metric == "aas" else ", %"),
-            "" if majority is None else f"{majority:.0f}",
+            "" if one.majority is None else f"{one.majority:.0f}",
+            f"{(one.high - one.low) / 2:.1f}",
         ]
         trained = {name: c.srwt or metric.task != SRWT for name, c in CONFIGURATIONS.items()}
         for name, by_seed in found.items():
-            values = [one[metric.title].value for one in by_seed.values()]
+            values = [one[metric.title].value for one in by_seed.values()] if trained[name] else []
             cells.append(_spread(values) if trained[name] else "not trained")
         for (a, b), common in both.items():
             steps = [
@@ -303,14 +316,14 @@ def main() -> None:
     if base.threads:
         torch.set_num_threads(base.threads)
     manifest = evaluation_manifest(base, options.folder)
-    for config in runs(base, options.folder, options.only.split(","), seeds):
+    for name, config in runs(base, options.folder, options.only.split(","), seeds):
         began = time.monotonic()
         model = finished(config) or (train(config) if options.verb == "run" else None)
         trained = time.monotonic()
         if model is None:
             print(f"{config.output}: not finished", flush=True)
         elif not (Path(config.output) / "scores.json").exists():
-            score(config, model, manifest)
+            score(config, model, manifest, CONFIGURATIONS[name].srwt)
             seconds = f"trained {trained - began:.0f} s, evaluated {time.monotonic() - trained:.0f} s"
             print(f"{config.output}: {seconds}", flush=True)
 
