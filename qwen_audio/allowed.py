@@ -35,8 +35,9 @@ ANSWER_TAGS: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 # What ends an answer of a dialogue, as published. An answer to a task's tags ends with the first alone.
 STOPS = (tags.END_OF_TEXT, tags.IM_END, tags.IM_START)
+_IN_ANY_TASK = {name for names in ANSWER_TAGS.values() for name in names}
 # An answer of a dialogue may do what an answer to any task does.
-_IN_DIALOGUE = {name for names in ANSWER_TAGS.values() for name in names} | set(STOPS)
+_IN_DIALOGUE = _IN_ANY_TASK | set(STOPS)
 
 
 def stop_ids(tokenizer: Any) -> list[int]:
@@ -53,13 +54,16 @@ def allowed_ids(tokenizer: Any, prompts: Sequence[Sequence[Segment]], vocabulary
 def allowed_after(tokenizer: Any, tagged: str, vocabulary: int) -> Tensor:
     """(vocabulary,) bool after a prompt whose special tokens are `tagged`, one after another.
 
-    Text, the end, and what the task writes; in a dialogue (`<|im_start|>`) all that any task writes.
+    Text, the end, and what the task writes; in a dialogue (`<|im_start|>`) all that any task writes, and so after a
+    prompt that names no task by tags (tag_styles.py).
     """
     allowed = torch.zeros(vocabulary, dtype=torch.bool)
     allowed[: tokenizer.special_id(tags.SPECIAL_TOKENS[0])] = True
     names = {tags.END_OF_TEXT}
     if tags.IM_START in tagged:
         names |= _IN_DIALOGUE
+    if tags.START_OF_TRANSCRIPT not in tagged and tags.START_OF_ANALYSIS not in tagged:
+        names |= _IN_ANY_TASK
     for together, answers in ANSWER_TAGS.items():
         if all(tag in tagged for tag in together):
             names.update(answers)

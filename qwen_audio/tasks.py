@@ -29,6 +29,7 @@ __all__ = [
     "Span",
     "Task",
     "Word",
+    "answer",
     "example_prompt",
     "parse",
     "prompt",
@@ -185,11 +186,17 @@ def render(example: Example, *, as_question: bool = False) -> list[Segment]:
     true_tag = annotated and pieces[1] == tags.language_tag(example.language)
     start, following = Segment(pieces[0], True, False), "".join(pieces[2:])
     segments = [start, Segment(pieces[1], True, true_tag), Segment(following, True, False), *rest]
+    return [*segments, *answer(example, as_question=as_question)]
+
+
+def answer(example: Example, *, as_question: bool = False) -> list[Segment]:
+    """The labelled end of a training sequence: the answer and `<|endoftext|>`; raises as `render` does."""
+    row = task_of(example.task)
     if as_question:
-        segments += BODIES[row.body].ask(example)
+        body = BODIES[row.body].ask(example)
     else:
-        segments += BODIES[row.body].render(example, _form(row, _example_form(row, example)))
-    return [*segments, Segment(tags.END_OF_TEXT, True, True)]
+        body = BODIES[row.body].render(example, _form(row, _example_form(row, example)))
+    return [*body, Segment(tags.END_OF_TEXT, True, True)]
 
 
 def _any(*names: str) -> str:

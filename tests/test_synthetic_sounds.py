@@ -185,3 +185,13 @@ def test_a_second_of_sound_takes_ten_milliseconds() -> None:
     begin = time.process_time()
     seconds = sum(len(generator.sample(rng).waves[0]) / RATE for _ in range(60))
     assert seconds / (time.process_time() - begin) > 50  # 300 and more on an idle core
+
+
+def test_questions_without_yes_or_no_ask_for_a_name():
+    generator = SoundGenerator({"audio_qa": 1}, yes_no=False)
+    asked = set()
+    for seed in range(40):
+        example = generator.sample(np.random.default_rng(seed)).example
+        assert example.text == example.label in example.choices and example.text in CLASSES
+        asked.add(example.question.split('"')[0])
+    assert len(asked) == 4

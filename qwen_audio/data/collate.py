@@ -15,7 +15,7 @@ from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.data.plain_text import TextSample, encode_text
 from qwen_audio.data.sft.dialogue import DialogueSample
 from qwen_audio.model.processing_qwen_audio import IGNORE_INDEX, QwenAudioProcessor, pad_mels
-from qwen_audio.tasks import render
+from qwen_audio.tag_styles import TagStyle
 from qwen_audio.text import spoken_form
 
 # Tasks whose wanted answer is what is said, so that the encoder's CTC head can learn from them.
@@ -67,14 +67,20 @@ class Collator:
         processor: the model's processor.
         question_share: how often an example with a question or a label is rendered as a free question.
         packing: join the rows of a batch to one sequence instead of padding them; see `pack_rows`.
+        style: what stands between audio and answer; None is the format's own tags.
     """
 
     def __init__(
-        self, processor: QwenAudioProcessor, question_share: float = 0.3, packing: bool = False
+        self,
+        processor: QwenAudioProcessor,
+        question_share: float = 0.3,
+        packing: bool = False,
+        style: TagStyle | None = None,
     ) -> None:
         self.processor = processor
         self.question_share = question_share
         self.packing = packing
+        self.style = style or TagStyle()
 
     def encode(self, sample: Sample | TextSample | DialogueSample, rng: np.random.Generator) -> Row:
         """One row; the form of an example (tags or free question) is drawn from `rng`, all else has one."""
@@ -90,7 +96,7 @@ class Collator:
         may_ask = example.question is not None or example.label is not None
         as_question = may_ask and rng.random() < self.question_share
         ids, labels = self.processor.encode_row(
-            [m.shape[-1] for m in mels], render(example, as_question=as_question)
+            [m.shape[-1] for m in mels], self.style.render(example, as_question=as_question)
         )
         seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
         text_tokens = len(ids) - sum(span_length(m.shape[-1]) for m in mels)

@@ -27,6 +27,7 @@ from qwen_audio.api import QwenAudio, Request, load_window
 from qwen_audio.audio import SAMPLE_RATE, AudioError
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
 from qwen_audio.eval.groups import Group, Prediction, score_group
+from qwen_audio.tags import Segment
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,6 +88,7 @@ def evaluate(
     batch_size: int = 8,
     swap_audio: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    prompt: Callable[[Example], list[Segment]] = tasks.example_prompt,
 ) -> Report:
     """Answer every example of a manifest and score the answers.
 
@@ -95,6 +97,7 @@ def evaluate(
         only_tasks: task slugs; None is all of them.
         limit: at most so many examples, the first ones, of each source and task.
         progress: called with (examples done, examples in all).
+        prompt: makes the prompt of an example; the default is that of the format (`TagStyle.prompt` has others).
 
     Raises:
         ManifestError, or ValueError for an unknown task, nothing left to evaluate, or a batch size below 1.
@@ -112,7 +115,7 @@ def evaluate(
     partial = folder / "predictions.jsonl.part"  # an earlier result stays until this one is whole
     with partial.open("w", encoding="utf-8") as stream:
         for rows in _batches(examples, audio, batch_size):
-            batch = answer_batch(model, [examples[row] for row in rows], [audio[row] for row in rows])
+            batch = answer_batch(model, [examples[row] for row in rows], [audio[row] for row in rows], prompt)
             for row, prediction in zip(rows, batch, strict=True):
                 predictions[row] = prediction
                 heard += prediction.seconds
@@ -197,7 +200,12 @@ def _batches(examples: Sequence[Example], audio: list[list[AudioRef]], size: int
     yield batch
 
 
-def answer_batch(model: QwenAudio, examples: list[Example], audio: list[list[AudioRef]]) -> list[Prediction]:
+def answer_batch(
+    model: QwenAudio,
+    examples: list[Example],
+    audio: list[list[AudioRef]],
+    prompt: Callable[[Example], list[Segment]],
+) -> list[Prediction]:
     """Answers to the prompts of examples, each on its recordings of `audio`, computed in one batch."""
     predictions = [Prediction(example) for example in examples]
     requests, asked = [], []
@@ -209,7 +217,7 @@ def answer_batch(model: QwenAudio, examples: list[Example], audio: list[list[Aud
             continue
         prediction.seconds = sum(len(wave) for wave in waves) / SAMPLE_RATE
         example = prediction.example
-        requests.append(Request(example.task, waves, prompt=tasks.example_prompt(example)))
+        requests.append(Request(example.task, waves, prompt=prompt(example)))
         asked.append(prediction)
     for prediction, output in zip(asked, model.run(requests, batch_size=max(len(requests), 1)), strict=True):
         prediction.raw, prediction.parsed, prediction.problems = output.raw, output.parsed, output.problems

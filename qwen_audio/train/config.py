@@ -14,6 +14,7 @@ import yaml
 
 from qwen_audio.data.sources import SourceConfig
 from qwen_audio.model.presets import PRESETS
+from qwen_audio.tag_styles import TAG_STYLES
 
 # What each stage trains unless `train` says otherwise.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -65,6 +66,8 @@ class TrainConfig:
         ema: decay of a running mean of the trained weights, kept beside them; 0 keeps none.
         ctc_weight: share of the CTC loss on the encoder in stage "multitask"; 0 leaves it out.
         question_share: how often a labelled example is asked as a free question instead of by tags.
+        tag_style: what stands between audio and answer: the format's tags ("hierarchical"), one id token for each
+            source and task ("dataset"), or nothing ("none"); see tag_styles.py.
         augment_share: how often an example's wave is distorted (speed, noise, rooms, band limits ...).
         time_masks, time_width, freq_masks, freq_width: SpecAugment.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
@@ -112,6 +115,7 @@ class TrainConfig:
     ema: float = 0.0
     ctc_weight: float = 0.0
     question_share: float = 0.3
+    tag_style: str = "hierarchical"
     augment_share: float = 1.0
     time_masks: int = 2
     time_width: int = 20
@@ -134,6 +138,7 @@ class TrainConfig:
         _one_of("stage", self.stage, tuple(STAGES))
         _one_of("preset", self.preset, PRESETS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("tag_style", self.tag_style, TAG_STYLES)
         _one_of("bf16", self.bf16, ("auto", "on", "off"))
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
         for key in ("steps", "batches_per_step", "batch_seconds", "max_seconds", "chunk_size", "learning_rate",

@@ -209,7 +209,8 @@ class Trainer:
 
     def _validate(self, log: Log) -> None:
         if self.examples:
-            scores = validate(self.module, self.processor, self.examples, self.world)
+            prompt = self.dataset.collator.style.prompt
+            scores = validate(self.module, self.processor, self.examples, prompt, self.world)
             log.write({"step": self.step, "validation": scores})
 
     def _save(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from qwen_audio.loading import has_adapters, load_checkpoint
 from qwen_audio.model import row_attention
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
 from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train import parallel
 from qwen_audio.train.adapters import add_lora, is_adapter, split_rows
@@ -151,11 +153,25 @@ def _dataset(config: TrainConfig, processor: QwenAudioProcessor) -> ChunkDataset
     )
     return ChunkDataset(
         mixture,
-        Collator(processor, question_share=config.question_share, packing=config.packing),
+        Collator(processor, config.question_share, config.packing, _style(config)),
         batch_seconds=config.batch_seconds,
         max_seconds=config.max_seconds,
         chunk_size=config.chunk_size,
     )
+
+
+def _style(config: TrainConfig) -> TagStyle:
+    """The tag style; the table of data sets is written to the run's folder, and read from there when it goes on."""
+    if config.tag_style != "dataset":
+        return TagStyle(config.tag_style)
+    file = Path(config.output) / DATASETS_FILE
+    if file.exists():
+        return TagStyle("dataset", read_dataset_ids(file))
+    ids = dataset_ids({pair for source in config.sources for pair in source.datasets()})
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    partial.write_text(json.dumps(ids, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, file)
+    return TagStyle("dataset", ids)
 
 
 def _start(config: TrainConfig) -> Path | None:

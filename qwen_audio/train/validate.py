@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.eval.groups import Prediction
 from qwen_audio.eval.run import answer_batch, score_predictions, select
+from qwen_audio.tags import Segment
 from qwen_audio.train.parallel import World, whole
 from qwen_audio.train.stages import TrainingModule
 
@@ -28,9 +29,16 @@ def validation_examples(manifest: str | None, count: int) -> list[Example]:
 
 
 def validate(
-    module: TrainingModule, processor: Any, examples: Sequence[Example], world: World
+    module: TrainingModule,
+    processor: Any,
+    examples: Sequence[Example],
+    prompt: Callable[[Example], list[Segment]],
+    world: World,
 ) -> dict[str, dict[str, float]]:
-    """Scores by "source/task" and metric; each process answers its share, all of them get the scores."""
+    """Scores by "source/task" and metric; each process answers its share, all of them get the scores.
+
+    `prompt` makes the prompt of an example.
+    """
     from qwen_audio.api import QwenAudio
 
     model: Any = module.model
@@ -45,7 +53,7 @@ def validate(
             for begin in range(0, len(own), BATCH):
                 rows = list(own[begin : begin + BATCH])
                 batch = [examples[row] for row in rows]
-                answers = answer_batch(asked, batch, [e.audio for e in batch])
+                answers = answer_batch(asked, batch, [e.audio for e in batch], prompt)
                 predictions.update(zip(rows, answers, strict=True))
     finally:
         module.train(training)

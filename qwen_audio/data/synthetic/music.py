@@ -19,6 +19,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.music_genres import FAMILIES, GENRES, MOODS, Player, player
 from qwen_audio.data.synthetic.music_melodies import TUNES, Tune, excerpt
 from qwen_audio.data.synthetic.music_notes import NOTE_SECONDS, NoteStore
@@ -109,7 +110,7 @@ class MusicGenerator:
             id=f"music-{int(rng.integers(2**62)):016x}#{task}",
             task=task,
             audio=[],
-            source="synthetic",
+            source=SYNTHETIC_SOURCE,
             sampling_rate=SAMPLE_RATE,
             **facts,
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.held_out import is_held_out
 from qwen_audio.data.synthetic.soundfont import SoundFont, load_soundfont
 from qwen_audio.tasks import TASKS
@@ -166,7 +167,7 @@ class NoteGenerator:
             label=label,
             choices=choices,
             question=TASKS[task].question,
-            source="synthetic",
+            source=SYNTHETIC_SOURCE,
             sampling_rate=SAMPLE_RATE,
             meta={
                 "pitch": pitch,

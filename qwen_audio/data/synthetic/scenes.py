@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.real_clips import RealClips, attribution
 from qwen_audio.data.synthetic.scene_captions import STYLES, caption, place_caption
 from qwen_audio.data.synthetic.scene_places import SCENES, place_number, visit
@@ -153,7 +154,7 @@ def _example(
 ) -> Sample:
     """The sample; the events go into its meta, whatever the task, so that every answer can be checked."""
     events, clips = (told.spans, told.clips) if isinstance(told, Story) else (told, [])
-    fields = {"question": TASKS[task].question, "source": "synthetic", **attribution(clips), **fields}
+    fields = {"question": TASKS[task].question, "source": SYNTHETIC_SOURCE, **attribution(clips), **fields}
     example = Example(
         id=f"scene-{rng.integers(2**63):016x}#{task}",
         task=task,

@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope, stretches
 from qwen_audio.data.synthetic.sound_models import ESC10, Model
 from qwen_audio.data.synthetic.sound_models_extra import EXTRA
@@ -84,12 +85,17 @@ class Event(NamedTuple):
 class SoundGenerator:
     """Draws clips of 1.5 to 5 s, each with one of the three sound tasks."""
 
-    def __init__(self, weights: dict[str, float] | None = None, *, held_out: bool = False) -> None:
+    def __init__(
+        self, weights: dict[str, float] | None = None, *, held_out: bool = False, yes_no: bool = True
+    ) -> None:
         """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task.
 
         `held_out`: another stream of random numbers. Every class is in training, and what makes one sound differ
-        from another is drawn from continuous ranges: no sound occurs twice, so there is nothing else to part.
+        from another is drawn from continuous ranges: no sound occurs twice, so there is nothing else to hold out.
+        `yes_no`: questions may be answered with yes or no; else all ask for the name of a sound, which is learned
+        much sooner.
         """
+        self.yes_no = yes_no
         weights = weights or TASK_WEIGHTS
         unknown = sorted(set(weights) - set(TASK_WEIGHTS))
         if unknown or not sum(weights.values()) > 0:
@@ -117,7 +123,8 @@ class SoundGenerator:
         elif task == "audio_caption":
             text = caption(rng, [event.label for event in events], together)
         else:
-            question, text, choices = _ask(rng, [event.label for event in events], together)
+            ask = _ask if self.yes_no else _ask_name
+            question, text, choices = ask(rng, [event.label for event in events], together)
             label = text
         example = Example(
             id=f"sound-{rng.integers(2**63):016x}#{task}",
@@ -127,7 +134,7 @@ class SoundGenerator:
             label=label,
             choices=choices,
             question=question,
-            source="synthetic",
+            source=SYNTHETIC_SOURCE,
             sampling_rate=SAMPLE_RATE,
             meta={"events": spans},
         )
@@ -252,3 +259,15 @@ def _ask(rng: np.random.Generator, labels: list[str], together: bool) -> tuple[s
         share = [n for n in absent if n in ESC10] if rng.random() < _ESC10_SHARE else absent
         name, answer = share[rng.integers(len(share))], "no"
     return f'Can the sound "{name}" be heard in this recording?', answer, ["yes", "no"]
+
+
+def _ask_name(rng: np.random.Generator, labels: list[str], together: bool) -> tuple[str, str, list[str]]:
+    """A question whose answer is the name of an event."""
+    which = int(rng.integers(len(labels)))
+    if len(labels) == 1:
+        question = "Which sound can be heard in this recording?"
+    elif together:
+        question = f'Which sound is heard beside "{labels[1 - which]}"?'
+    else:
+        question = f"Which sound is heard {('first', 'last')[which]}?"
+    return question, labels[which], _choices(rng, labels)

@@ -17,6 +17,7 @@ import soxr
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SPEECH_SOURCE
 from qwen_audio.data.synthetic import espeak, text, utterances
 from qwen_audio.timestamps import Word
 
@@ -147,7 +148,7 @@ class SpeechGenerator:
             text=text.join(language, spoken),
             words=words,
             speaker=f"espeak/{accent}+{voice.variant}/p{voice.pitch}/x{factor:.2f}",
-            source="synthetic speech (espeak-ng)",
+            source=SPEECH_SOURCE,
             sampling_rate=SAMPLE_RATE,
             meta={"kind": kind},
         )

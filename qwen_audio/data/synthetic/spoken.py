@@ -15,6 +15,7 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic import espeak, spoken_speakers, spoken_tasks
 from qwen_audio.data.synthetic.spoken_draft import Draft, Unusable
 
@@ -103,7 +104,7 @@ class SpokenGenerator:
                 "id": identity,
                 "task": task,
                 "audio": [],
-                "source": "synthetic",
+                "source": SYNTHETIC_SOURCE,
                 "sampling_rate": SAMPLE_RATE,
                 **draft.fields,
             }
