@@ -153,7 +153,7 @@ def test_a_run_trains_goes_on_and_is_evaluated_in_its_style(tmp_path, style):
     folder, rows = tiny.trained()
     source = SourceConfig("manifest", 1.0, path=str(folder / "clips.jsonl"))
     settings = {
-        "stage": "multitask", "output": str(tmp_path / "run"), "sources": [source], "preset": "test",
+        "stage": "multitask", "train": ["*"], "output": str(tmp_path / "run"), "sources": [source], "preset": "test",
         "tag_style": style, "batch_seconds": 5, "chunk_size": 8, "workers": 0, "warmup_steps": 1,
     }  # fmt: skip
     run(TrainConfig(steps=1, **settings))
