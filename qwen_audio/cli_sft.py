@@ -75,6 +75,9 @@ def expand(
     retries: Annotated[int, typer.Option(help="Tries again after a failure of the server.")] = 5,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 120.0,
     offline: Annotated[bool, typer.Option("--offline", help="Use the answers of the cache only.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Ask anew where the answer of the cache has no usable question.")
+    ] = False,
 ) -> None:
     """Let a language model write questions and answers from labels; its key is OPENAI_API_KEY."""
     from qwen_audio.data.sft.endpoint import Endpoint
@@ -82,7 +85,9 @@ def expand(
 
     folder = cache if cache is not None else out.with_name(out.name + ".cache")
     client = Endpoint(endpoint, model, folder, retries=retries, timeout=timeout, offline=offline)
-    report = run_expand(manifest, out, client, questions=questions, limit=limit, concurrent=concurrent)
+    report = run_expand(
+        manifest, out, client, questions=questions, limit=limit, concurrent=concurrent, again=again
+    )
     print(report.text())
 
 

@@ -256,3 +256,47 @@ def test_long_notes_are_left_out_of_the_prompt(tmp_path: Path) -> None:
         meta={"key": "C", "notes": [[1.0, 2.0, 3]] * 99},
     )
     assert labels_of(example) == {"task": "music question answering", "text": "t", "key": "C"}
+
+
+def test_a_key_that_no_header_can_hold_is_not_shown(
+    server: Server, client: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    assert client().complete(ASKED).text == GOOD
+    assert server.keys == [f"Bearer {KEY}"]
+    for wrong in (f"{KEY}\nX: 1", f"{KEY}\u2026", f"{KEY}\x7f"):
+        monkeypatch.setenv("OPENAI_API_KEY", wrong)
+        with pytest.raises(EndpointError, match="control or non-ASCII") as caught:
+            client().complete([{"role": "user", "content": "Other"}])
+        assert KEY not in str(caught.value) and caught.value.__context__ is None
+    assert len(server.seen) == 1
+
+
+def test_only_known_entries_of_meta_are_sent() -> None:
+    private = {"speaker": "John Smith", "file": "/home/john/secret.wav", "real": [{"id": "1"}], "singer": "A"}
+    example = Example(
+        id="x",
+        task="speech_intent",
+        audio=[AudioRef(path="a")],
+        text="",
+        label="set",
+        meta=private | {"scenario": "alarm", "slots": {"time": "six"}},
+    )
+    told = {"task": "intent classification and slot filling", "label": "set"}
+    assert labels_of(example) == told | {"scenario": "alarm", "slots": {"time": "six"}}
+
+
+def test_only_rejected_answers_are_asked_for_again(
+    server: Server, client: Callable[..., Endpoint], tmp_path: Path
+) -> None:
+    manifest, out = examples(tmp_path, 4), tmp_path / "out.jsonl"
+    server.script = [(200, completion("no JSON"), 0), (200, completion(GOOD, "length"), 0)]
+    assert expand(manifest, out, client(), concurrent=1).dialogues == 2
+    assert expand(manifest, out, client()).requests == 0
+    report = expand(manifest, out, client(), again=True)
+    assert (report.requests, report.cached, report.dialogues) == (2, 2, 4)
+    assert [seen["messages"] for seen in server.seen[4:]] != [seen["messages"] for seen in server.seen[2:4]]
+    assert expand(manifest, out, client(), again=True).requests == 0
+    assert expand(manifest, out, client(offline=True)).dialogues == 4
+    with pytest.raises(ValueError, match="leave one of them out"):
+        expand(manifest, out, client(offline=True), again=True)

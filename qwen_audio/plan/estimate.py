@@ -6,8 +6,10 @@ training, by seconds, and the rows of a batch are packed or equal, so no padding
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from qwen_audio.audio import SAMPLE_RATE, mel_frames, span_length
 from qwen_audio.data.mixture import TOKENS_PER_SECOND
@@ -86,6 +88,10 @@ class Run:
             raise ValueError(f"no plan for stage {self.stage!r}: use {', '.join(STAGES)}")
         if self.gpu not in GPUS:
             raise ValueError(f"no GPU named {self.gpu!r} here: use {', '.join(GPUS)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+                raise ValueError(f"{field.name} is not a finite number: give one that is")
         above = (
             "hours",
             "epochs",
@@ -206,7 +212,10 @@ def plan(run: Run) -> Plan:
         checkpointing=run.checkpointing,
         types=Types(),
     )
-    return Plan(run, used, shape, flops, items, steps, steps * run.batches_per_gpu * batch_seconds)
+    planned = Plan(run, used, shape, flops, items, steps, steps * run.batches_per_gpu * batch_seconds)
+    if not all(math.isfinite(n) and n > 0 for n in (steps, planned.seconds, planned.total_flops)):
+        raise ValueError("the numbers of this run are too large or too small to reckon with: give others")
+    return planned
 
 
 def report(planned: Plan) -> str:

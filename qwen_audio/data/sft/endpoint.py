@@ -21,7 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +108,25 @@ class Endpoint:
         self._lock = threading.Lock()
         self.requests = 0  # tries that reached for the server
 
-    def complete(self, messages: Sequence[Mapping[str, str]], **options: Any) -> Completion:
+    def complete(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        again: Callable[[Completion], bool] | None = None,
+        **options: Any,
+    ) -> Completion:
         """The answer to messages, from the cache or the server; `options` join the request, e.g. temperature.
+
+        `again` says of an answer of the cache whether to ask anew; the new answer takes its place.
 
         Raises RequestError where this request has no answer, EndpointError where no request will have one.
         """
         body = {"model": self.model, "messages": [dict(message) for message in messages], **options}
         path = self._path(body)
         if path.exists():
-            return self._read(path)
+            saved = self._read(path)
+            if again is None or not again(saved):
+                return saved
         if self.offline:
             raise RequestError("not in the cache", f"{path} does not exist: run once without --offline")
         response = self._ask(json.dumps(body, ensure_ascii=False).encode())
@@ -161,19 +171,26 @@ class Endpoint:
 
     def _try(self, body: bytes) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
+        if key := _key():
             headers["Authorization"] = f"Bearer {key}"
         with self._lock:
             self.requests += 1
         request = urllib.request.Request(self.url, body, headers)
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
-                content = response.read(_MOST_BYTES + 1)
+                content: bytes | None = response.read(_MOST_BYTES + 1)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error) from None
-        except (OSError, http.client.HTTPException) as error:  # timeouts and URLError are OSErrors
-            raise _Passing(f"{type(error).__name__}: {getattr(error, 'reason', error)}") from None
+        except http.client.HTTPException as error:  # its text may be what the server sent, the key among it
+            raise _Passing(type(error).__name__) from None
+        except OSError as error:  # timeouts and URLError are OSErrors
+            said = str(getattr(error, "reason", error))
+            raise _Passing(f"{type(error).__name__}: {said.replace(key, '...') if key else said}") from None
+        except ValueError:
+            content = None  # raised below, so that an error that may quote a header is not its context
+        if content is None:
+            raise EndpointError(f"no request can be made to {self.url}: check the address and {KEY_VARIABLE}")
         if len(content) > _MOST_BYTES:
             raise RequestError("a response too long", f"{self.url} sent over {_MOST_BYTES:,} bytes")
         try:
@@ -198,6 +215,14 @@ class Endpoint:
             404: "check the address and the model's name",
         }.get(code, "give the address that it should be" if 300 <= code < 400 else "check the address")
         return EndpointError(f"{self.url} answers with status {code}: {hint}")
+
+
+def _key() -> str:
+    """The key of the environment without spaces around it, "" for none; EndpointError for what no header can hold."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(f"{KEY_VARIABLE} holds a control or non-ASCII character: set it to the key alone")
+    return key
 
 
 def _content(response: Mapping[str, Any]) -> tuple[str, str]:

@@ -39,6 +39,15 @@ Reply with one JSON object and nothing else: {{"pairs": [{{"question": "...", "a
 MOST_LABELS = 6000  # characters of labels in a prompt
 _LONGEST = {"question": 400, "answer": 1200}  # characters
 _LONGEST_META = 400  # characters of one entry of `meta`
+# What the tasks and the synthetic world put into `meta` about what is heard. All else stays here: a manifest's own
+# entries may name files, speakers and sources.
+META_LABELS = (
+    *("transcript", "dialect", "scenario", "slots", "entities"),
+    *("events", "scene", "reverberation_s", "snr_db"),
+    *("genre", "mood", "key", "tempo", "metre", "chords", "parts", "entries", "dynamics", "notes"),
+    *("tune", "composer", "first_note"),
+    *("pitch", "velocity", "sonic", "instrument"),
+)
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n```", re.S)
 _ABOUT_LABELS = re.compile(r"\b(json|annotat\w*|metadata|labell?ed|as an ai|language model)\b", re.IGNORECASE)
 _TIME = re.compile(r"<\|(\d{1,2}\.\d\d)\|>")
@@ -68,7 +77,7 @@ class Report:
 
 
 def labels_of(example: Example) -> dict[str, Any]:
-    """What the model is told of an example: its labels, without names of files, speakers and sources."""
+    """What the model is told of an example: its labels, of `meta` those of META_LABELS."""
     row: dict[str, Any] = {"task": task_of(example.task).title}
     known = example.audio[0].duration
     if known is not None:
@@ -84,7 +93,7 @@ def labels_of(example: Example) -> dict[str, Any]:
             for span in example.spans
         ]
     for key, value in example.meta.items():
-        if len(json.dumps(value, ensure_ascii=False)) <= _LONGEST_META:
+        if key in META_LABELS and len(json.dumps(value, ensure_ascii=False)) <= _LONGEST_META:
             row.setdefault(key, value)
     return row
 
@@ -171,6 +180,7 @@ def expand(
     questions: int = 3,
     limit: int | None = None,
     concurrent: int = 8,
+    again: bool = False,
 ) -> Report:
     """Write a manifest of dialogues whose turns a model wrote from the labels of a manifest's examples.
 
@@ -179,19 +189,26 @@ def expand(
 
     Args:
         questions: wanted of each example. limit: of examples. concurrent: requests at once.
+        again: ask anew where the answer of the cache has no usable pair.
 
     Raises ValueError: a bad manifest or option, a server that cannot be used, or nothing usable in all answers.
     """
     for name, value in (("questions", questions), ("concurrent", concurrent), ("limit", limit)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}: give 1 or more")
+    if again and endpoint.offline:
+        raise ValueError("--again asks the server and --offline never does: leave one of them out")
     report = Report()
     examples = read_manifest(manifest)[:limit]
 
     def ask(example: Example) -> tuple[Example, Completion | RequestError]:
+        def rejected(saved: Completion) -> bool:
+            return again and not parse_pairs(saved, example.audio[0].duration, questions)[0]
+
         try:
             # Drawn at a temperature, so that questions vary; the cache makes it repeatable all the same.
-            return example, endpoint.complete(messages_of(example, questions), temperature=0.7)
+            messages = messages_of(example, questions)
+            return example, endpoint.complete(messages, again=rejected, temperature=0.7)
         except RequestError as error:
             return example, error
 
