@@ -155,14 +155,14 @@ def _second(rng: np.random.Generator, words: Sequence[Word], known: Sequence[str
     places = [i for i in _once(words) if _SURE < words[i].start % 1 < 1 - _SURE]
     if not places:
         return None
-    word = words[places[rng.integers(len(places))]]
+    word = words[places[int(rng.integers(len(places)))]]
     return _Asked(f'In which second does the word "{word.word}" begin?', str(int(word.start)))
 
 
 def _at(rng: np.random.Generator, words: Sequence[Word], known: Sequence[str]) -> _Asked | None:
     if len(words) < 2:
         return None
-    word = words[rng.integers(len(words))]
+    word = words[int(rng.integers(len(words)))]
     return _Asked(f"Which word is spoken at {(word.start + word.end) / 2:.1f} seconds?", word.word)
 
 
