@@ -155,7 +155,7 @@ def _second(rng: np.random.Generator, words: Sequence[Word], known: Sequence[str
     places = [i for i in _once(words) if _SURE < words[i].start % 1 < 1 - _SURE]
     if not places:
         return None
-    word = words[places[rng.integers(len(places))]]
+    word = words[places[int(rng.integers(len(places)))]]
     return _Asked(f'In which second does the word "{word.word}" begin?', str(int(word.start)))
 
 
