@@ -104,3 +104,12 @@ def test_each_clip_has_a_channel_of_its_own() -> None:
     told = distort(sample_of("speaker_verification", 2), Augment(), np.random.default_rng(0))
     one, two = told.example.meta["channel"]
     assert one != two and "speed" not in {**one, **two} and len(told.waves) == 2
+
+
+def test_a_question_about_seconds_keeps_the_speed() -> None:
+    asked = 'In which second does the word "six" begin?'
+    for question, slower in ((asked, False), ("Which word is spoken last?", True)):
+        example = Example(id="q", task="audio_qa", audio=[], text="1", question=question)
+        sample = Sample(example, [burst(0.2, 0.8, 1.0)])
+        heard = distort(sample, Augment(speed=1.0), np.random.default_rng(0))
+        assert (len(heard.waves[0]) != 16_000) is slower
