@@ -19,7 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_qwen_audio import QwenAudioEncoderConfig
 
-# Share of padding in a group of clips that are encoded together.
+# Share of padding that clips which are encoded together may have.
 MOST_PADDING = 0.2
 
 
@@ -120,8 +120,9 @@ class QwenAudioEncoder(PreTrainedModel):
     """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers.
 
     Attributes:
-        packs: whether, in training, the layers see the frames of all clips one after the other and no padding. Set it
-            to False where layers are compiled: every mix of lengths would be another graph.
+        packs: whether, in training, the layers see the frames of all clips one after the other and no padding, where
+            more than `MOST_PADDING` of a batch would be some. Set it to False where layers are compiled: every mix of
+            lengths would be another graph.
     """
 
     config: QwenAudioEncoderConfig
@@ -180,7 +181,10 @@ class QwenAudioEncoder(PreTrainedModel):
         lengths = encoder_frames(feature_lengths).clamp(min=1)
         valid = torch.arange(steps, device=x.device) < lengths[:, None]
         if self.training and self.packs and not torch.compiler.is_compiling():
-            return self._packed(x, valid, tuple(lengths.tolist()))
+            each = tuple(lengths.tolist())
+            # With little padding one product over all clips is faster than one for each of them.
+            if sum(each) < (1 - MOST_PADDING) * valid.numel():
+                return self._packed(x, valid, each)
         for layer in self.layers:
             x = layer(x, valid[:, None, None, :])
         return x
@@ -196,7 +200,7 @@ class QwenAudioEncoder(PreTrainedModel):
         """Pooled encoder states `(N, P, D)`: means of pairs of frames, then the final layer norm.
 
         The published model pools *before* the final layer norm. Clips of very different lengths are encoded in groups
-        of similar ones, except in training, where the layers see no padding (`packs`).
+        of similar ones, except in training, where the layers see little padding (`packs`).
         """
         groups = None if self.training or torch.compiler.is_compiling() else length_groups(feature_lengths)
         if groups is None:
