@@ -17,12 +17,13 @@ from qwen_audio.model.presets import config as preset_config
 from qwen_audio.plan.flops import BatchShape, Flops, flops_per_step
 from qwen_audio.plan.inventory import inventory
 from qwen_audio.plan.memory import Types, memory, parameters
+from qwen_audio.train.config import STAGES as TRAINED_BY_STAGE
 
-# What each stage trains (the defaults of `qwen_audio.train.config.STAGES`). Stage "text" has no hours to count in.
+# What each stage trains, its CTC head left out. Stage "text" has no hours to count in.
 STAGES: dict[str, tuple[str, ...]] = {
-    "warmstart": ("audio_tower.*",),
-    "multitask": ("audio_tower.*", "audio_projection.*", "audio_*_embedding", "*.new_rows"),
-    "sft": ("language_model.*",),
+    stage: tuple(pattern for pattern in patterns if not pattern.startswith("ctc_head"))
+    for stage, patterns in TRAINED_BY_STAGE.items()
+    if stage != "text"
 }
 # LibriSpeech's 960.9 hours of 16 kHz speech are 59.3 GB of FLAC (https://www.openslr.org/12).
 FLAC_BYTES_PER_SECOND = 59.3e9 / 960.9 / 3600

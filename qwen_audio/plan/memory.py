@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qwen_audio.audio import encoder_frames
+from qwen_audio.model.linear_cross_entropy import CHUNK
 from qwen_audio.plan.flops import BatchShape
 from qwen_audio.plan.inventory import (
     INTO_ATTENTION,
@@ -27,8 +28,6 @@ from qwen_audio.plan.inventory import (
     Tower,
 )
 
-# Tokens whose logits are held at a time (`qwen_audio.model.linear_cross_entropy.CHUNK`).
-CHUNK = 256
 # CUDA's context, the communicators' buffers and gaps between blocks; an allowance, not a measurement.
 RESERVE = 3 * 10**9
 

@@ -1,7 +1,7 @@
 """Checkpoints of training: named tensors, written whole or not at all, read by any number of processes.
 
 step-000500/  config.json model*.safetensors tokenizer.json ...   (loads like any checkpoint)
-              trainer-*.safetensors  what training needs beside the weights: moments, CTC head, random state
+              trainer-*.safetensors  what training needs beside the weights: moments, CTC head, adapters
               trainer.json           step and other facts; size and SHA-256 of every file (written last)
 
 The tensors are whole, under names that do not depend on how many processes wrote them. All processes must see the same
