@@ -208,4 +208,6 @@ def save_for_ever(rank: int, world: int, folder: Path) -> None:
         )
         writer.commit()
         if rank == 0:
-            (folder / "newest").write_text(str(step))
+            # In one move: a kill between the emptying and the writing of a file would hide what was committed.
+            (folder / "newest.new").write_text(str(step))
+            (folder / "newest.new").replace(folder / "newest")
