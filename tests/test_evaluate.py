@@ -8,7 +8,8 @@ import tiny
 
 import qwen_audio
 from qwen_audio.data.manifest import AudioRef, Example, ManifestError, write_manifest
-from qwen_audio.eval.groups import Prediction, score_group
+from qwen_audio.eval.groups import score_group
+from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.run import evaluate, select, swapped_audio
 from qwen_audio.tasks import Parsed, parse
 from qwen_audio.timestamps import Word

@@ -7,7 +7,8 @@ import math
 import pytest
 from task_examples import EXAMPLES, answer_of
 
-from qwen_audio.eval.groups import Prediction, score_group
+from qwen_audio.eval.groups import score_group
+from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.spans import diarization_error, entity_f1, event_f1
 from qwen_audio.task_table import TASKS
 from qwen_audio.tasks import parse

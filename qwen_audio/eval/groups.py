@@ -11,77 +11,18 @@ whole. Everything else: accuracy, strict and lenient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from qwen_audio import tasks
 from qwen_audio.answers.speech import BETWEEN_TRANSCRIPTS
-from qwen_audio.data.manifest import Example
 from qwen_audio.eval import metrics, spans
+from qwen_audio.eval.predictions import COMPOUND, Prediction
 from qwen_audio.eval.score import Score
 from qwen_audio.eval.word_times import TimedToken, alignment_shift
-from qwen_audio.results import join_words
 from qwen_audio.tasks import Parsed
-from qwen_audio.text import collapse_spaces, spoken_form
+from qwen_audio.text import spoken_form
 from qwen_audio.timestamps import Word
-
-
-@dataclass
-class Prediction:
-    """An example and what the model made of it; `error` says why there is no output."""
-
-    example: Example
-    raw: str = ""
-    parsed: Parsed | None = None
-    problems: list[str] = field(default_factory=list)
-    error: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def reference(self) -> str:
-        """The wanted answer as plain text."""
-        example, body = self.example, tasks.task_of(self.example.task).body
-        if body == "words":
-            return join_words(example.words or [], example.language)
-        if body in _COMPOUND:
-            return self.truth.text
-        if body in ("note", "intent"):  # an intent's label may leave out its scenario
-            return self.truth.label or ""
-        return collapse_spaces(example.text if body in ("transcript", "text", "answer") else _label(example))
-
-    @property
-    def truth(self) -> Parsed:
-        """The annotation as an answer that is right in every part."""
-        return tasks.parse(self.example.task, "".join(piece.text for piece in tasks.render(self.example)))
-
-    @property
-    def hypothesis(self) -> str | None:
-        """The answer as plain text; None for a failed example."""
-        if self.parsed is None:
-            return None
-        body = tasks.task_of(self.example.task).body
-        if body == "words":
-            return join_words(self.parsed.words, self.example.language)
-        plain = body in ("transcript", "text", "answer", *_COMPOUND)
-        return self.parsed.text if plain else self.parsed.label or ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """One line of predictions.jsonl."""
-        row: dict[str, Any] = {
-            "id": self.example.id,
-            "source": self.example.source,
-            "task": self.example.task,
-            "reference": self.reference,
-            "hypothesis": self.hypothesis,
-            "raw": self.raw,
-        }
-        if self.parsed is not None and self.parsed.words:
-            row["words"] = [[word.word, word.start, word.end] for word in self.parsed.words]
-        if self.problems:
-            row["problems"] = self.problems
-        if self.error is not None:
-            row["error"] = self.error
-        return row
 
 
 @dataclass(frozen=True)
@@ -130,7 +71,7 @@ def score_group(source: str, task: str, predictions: Sequence[Prediction]) -> Gr
         return Group(
             source, task, [metrics.bleu(wanted, got, target), metrics.accuracy(wanted, got)], baselines
         )
-    if row.body in _COMPOUND:
+    if row.body in COMPOUND:
         return Group(
             source, task, [_of_parts(row.body, predictions), metrics.accuracy(wanted, got)], baselines
         )
@@ -142,10 +83,6 @@ def score_group(source: str, task: str, predictions: Sequence[Prediction]) -> Gr
     elif row.body == "intent":
         scores.append(_intent_with_slots(predictions))
     return Group(source, task, scores, baselines)
-
-
-# Answers of several parts, which `Parsed.text` puts in words.
-_COMPOUND = ("overlap", "dialect", "entities", "events", "turns")
 
 
 def _of_parts(body: str, predictions: Sequence[Prediction]) -> Score:
@@ -168,10 +105,6 @@ def _dialects(predictions: Sequence[Prediction]) -> Score:
     wanted = [prediction.truth.fields["dialect"] for prediction in predictions]
     got = [None if p.parsed is None else p.parsed.fields.get("dialect", "") for p in predictions]
     return Score(**{**vars(metrics.accuracy(wanted, got)), "metric": "accuracy_dialect"})
-
-
-def _label(example: Example) -> str:
-    return example.label or example.text
 
 
 def _spoken(text: str, language: str | None) -> str:

@@ -26,7 +26,8 @@ from qwen_audio import tasks
 from qwen_audio.api import QwenAudio, Request, load_window
 from qwen_audio.audio import SAMPLE_RATE, AudioError
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
-from qwen_audio.eval.groups import Group, Prediction, score_group
+from qwen_audio.eval.groups import Group, score_group
+from qwen_audio.eval.predictions import Prediction
 from qwen_audio.tags import Segment
 
 if TYPE_CHECKING:

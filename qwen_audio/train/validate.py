@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qwen_audio.data.manifest import Example, read_manifest
-from qwen_audio.eval.groups import Prediction
+from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.run import answer_batch, score_predictions, select
 from qwen_audio.tags import Segment
 from qwen_audio.train.parallel import World, whole

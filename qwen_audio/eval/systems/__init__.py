@@ -1,0 +1,1 @@
+"""Systems under test: this project's models and, through small adapters, others."""
