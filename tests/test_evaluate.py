@@ -8,7 +8,8 @@ import tiny
 
 import qwen_audio
 from qwen_audio.data.manifest import AudioRef, Example, ManifestError, write_manifest
-from qwen_audio.eval.groups import score_group
+from qwen_audio.eval.benchmarks import of_rows
+from qwen_audio.eval.groups import score_benchmark
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.run import evaluate, select, swapped_audio
 from qwen_audio.tasks import Parsed, parse
@@ -142,7 +143,7 @@ def _predicted(task, text, raw, **fields):
 
 def test_transcripts_are_compared_in_their_spoken_form():
     predictions = [_predicted("asr", "Hello, World!", "hello world", language="en")]
-    scores = score_group("s", "asr", predictions).scores
+    scores = score_benchmark(of_rows("s", "asr"), predictions).scores
     assert scores[0].value == 0 and "norm:spoken" in scores[0].signature and scores[1].value == 1
 
 
@@ -156,7 +157,10 @@ def test_intents_are_scored_with_and_without_their_slots():
         _predicted("speech_intent", "-", raw.format(size), label="order", meta=meta)
         for size in ("small", "large")
     ]
-    scores = {score.metric: score.value for score in score_group("s", "speech_intent", predictions).scores}
+    scores = {
+        score.metric: score.value
+        for score in score_benchmark(of_rows("s", "speech_intent"), predictions).scores
+    }
     assert scores == {"accuracy": 1.0, "accuracy_lenient": 1.0, "accuracy_intent_and_slots": 0.5}
 
 
@@ -164,7 +168,9 @@ def test_pitches_are_right_within_a_semitone():
     predictions = [
         _predicted("note_pitch", "60", f"<|midi_pitch_{pitch}|>", language=None) for pitch in (60, 61, 62)
     ]
-    group = score_group("s", "note_pitch", [*predictions, _predicted("note_pitch", "60", "none")])
+    group = score_benchmark(
+        of_rows("s", "note_pitch"), [*predictions, _predicted("note_pitch", "60", "none")]
+    )
     assert [score.value for score in group.scores] == [0.5, 0.25]
     assert group.baselines == {"accuracy": 1.0, "pitch_accuracy": 1.0}
 
@@ -173,8 +179,8 @@ def test_a_failed_example_has_no_hypothesis_in_any_task():
     words = [Word("a", 0.0, 0.5)]
     example = Example(id="x", task="word_timestamps", text="", words=words, audio=[AudioRef(path="p")])
     failed = Prediction(example, error="cannot be read")
-    group = score_group(
-        "s", "word_timestamps", [failed, Prediction(example, parsed=Parsed("a", words=words))]
+    group = score_benchmark(
+        of_rows("s", "word_timestamps"), [failed, Prediction(example, parsed=Parsed("a", words=words))]
     )
     assert [score.failures for score in group.scores] == [1, 1, 1]
     assert np.isclose(group.scores[0].details["matched_share"], 0.5) and group.scores[-1].value == 0.5

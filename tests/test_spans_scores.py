@@ -7,7 +7,8 @@ import math
 import pytest
 from task_examples import EXAMPLES, answer_of
 
-from qwen_audio.eval.groups import score_group
+from qwen_audio.eval.benchmarks import of_rows
+from qwen_audio.eval.groups import score_benchmark
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.spans import diarization_error, entity_f1, event_f1
 from qwen_audio.task_table import TASKS
@@ -73,8 +74,8 @@ def test_right_wrong_and_failed_answers_of_every_task(slug: str) -> None:
     right = Prediction(item, parsed=parse(slug, answer_of(item)))
     wrong = Prediction(item, parsed=parse(slug, "<|0.00|>zzz<|0.01|>"))
     failed = Prediction(item, error="cannot be read")
-    best = score_group("s", slug, [right]).scores
-    mixed = score_group("s", slug, [right, wrong, failed]).scores
+    best = score_benchmark(of_rows("s", slug), [right]).scores
+    mixed = score_benchmark(of_rows("s", slug), [right, wrong, failed]).scores
     for score, other in zip(best, mixed, strict=True):
         assert score.value == pytest.approx(
             {"seconds": 0.0, "points": 100.0}.get(score.unit, float(score.higher_is_better))

@@ -26,7 +26,8 @@ from qwen_audio import tasks
 from qwen_audio.api import QwenAudio, Request, load_window
 from qwen_audio.audio import SAMPLE_RATE, AudioError
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
-from qwen_audio.eval.groups import Group, score_group
+from qwen_audio.eval.benchmarks import of_rows
+from qwen_audio.eval.groups import Group, score_benchmark
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.tags import Segment
 
@@ -231,7 +232,7 @@ def score_predictions(predictions: Sequence[Prediction]) -> list[Group]:
     for prediction in predictions:
         example = prediction.example
         members.setdefault((example.source or "", example.task), []).append(prediction)
-    return [score_group(source, task, members[source, task]) for source, task in sorted(members)]
+    return [score_benchmark(of_rows(*key), members[key]) for key in sorted(members)]
 
 
 def _line(prediction: Prediction) -> str:
