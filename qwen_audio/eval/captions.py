@@ -58,6 +58,8 @@ def cider_of_words(
     mean over n and over the references is multiplied by 10.
     """
     count = len(hypotheses)
+    if not count:
+        return np.zeros(0)
     owner = np.repeat(np.arange(count), [len(texts) for texts in references])  # (R,) example of a reference
     codes: dict[str, int] = {}
     texts = [*hypotheses, *(text for row in references for text in row)]

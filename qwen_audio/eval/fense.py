@@ -13,6 +13,7 @@ Only safetensors are read. `convert_detector` makes the second one from the chec
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -93,10 +94,10 @@ class _Encoder:
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.name = str(AutoConfig.from_pretrained(folder, local_files_only=True).model_type)
-        self.model: Any = AutoModel.from_config(
-            AutoConfig.from_pretrained(folder, local_files_only=True)
-        ).eval()
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        self.name = f"{config.model_type}@{digest[:8]}"
+        self.model: Any = AutoModel.from_config(config).eval()
         self.longest = _LONGEST[folder.name]
 
     def load(self, state: dict[str, torch.Tensor], folder: Path) -> None:
