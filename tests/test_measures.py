@@ -70,7 +70,8 @@ def test_every_measure_that_fits_a_task_knows_right_from_failed(slug):
             continue  # one caption alone has no rare words, and a label no four words in a row
         perfect = {"seconds": 0.0, "points": 100.0}.get(score.unit, float(score.higher_is_better))
         assert score.value == pytest.approx(perfect) and score.interval == pytest.approx((perfect, perfect))
-        if score.unit != "seconds":
+        # a label that every example has is never given wrongly: its average precision stays 1
+        if score.unit != "seconds" and score.metric != "note_qualities_map":
             assert other.value < score.value if score.higher_is_better else other.value > score.value
         assert other.part(np.array([0]))[0] == pytest.approx(perfect)
 
