@@ -46,6 +46,7 @@ def test_captions_become_the_words_of_the_published_tokenizer():
         ("Rain,rain and/or 50% wind", "rain rain and/or 50 % wind"),
         ("they're I'm we've he'd she'll cannot", "they 're i 'm we 've he 'd she 'll can not"),
         ("rock 'n' roll, O'Brien's 1990s, '90s", "rock 'n' roll o'brien 's 1990s '90s"),
+        ("No. 5 says no. Et al.", "no. 5 says no et al."),
         ("", ""),
     ],
 )

@@ -13,9 +13,7 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"'
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _LEFT_OUT = frozenset({"''", "'", '"', ".", "?", "!", ",", ":", "-", "--", "...", ";"})
 
-_ABBREVIATIONS = (
-    "mr mrs ms dr prof st sr jr vs etc inc ltd co corp ave dept gen gov sen rep capt lt col sgt no approx"
-)
+_ABBREVIATIONS = "mr mrs ms dr prof st sr jr vs etc inc ltd co corp ave dept gen gov sen rep capt lt col sgt al rd rt blvd approx"
 _SUFFIX = r"(?:n't|'(?:s|re|ve|ll|d|m))(?!\w)"
 _TOKEN = re.compile(
     "|".join(
@@ -23,6 +21,7 @@ _TOKEN = re.compile(
             r"https?://\S+",
             r"[\w.+-]+@\w[\w-]*(?:\.\w+)+",
             rf"(?:{_ABBREVIATIONS.replace(' ', '|')})\.(?!\w)",
+            r"no\.(?=\s*\d)",
             r"(?:[^\W\d_]\.){2,}",
             r"[-+]?\d+(?:[.,:/-]\d+)+",  # 10,000 and 10:30
             r"'?\d\d(?:s|th)(?!\w)",  # the '90s
