@@ -19,7 +19,7 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,16 @@ def misheard(rng: np.random.Generator, text: str) -> str:
     return " ".join(out)
 
 
-def fastest(run: Callable[[], float], repeats: int) -> tuple[float, float]:
-    """Seconds of the fastest of some runs, and what they gave."""
-    times, value = [], float("nan")
+def fastest(runs: Sequence[Callable[[], float]], repeats: int) -> list[tuple[float, float]]:
+    """Of each, run in turn: seconds of its fastest run, and what it gave."""
+    times = [float("inf")] * len(runs)
+    values = [float("nan")] * len(runs)
     for _ in range(repeats):
-        started = time.perf_counter()
-        value = run()
-        times.append(time.perf_counter() - started)
-    return min(times), value
+        for number, run in enumerate(runs):
+            started = time.perf_counter()
+            values[number] = run()
+            times[number] = min(times[number], time.perf_counter() - started)
+    return list(zip(times, values, strict=True))
 
 
 def published_wer(folder: Path, references: list[str], hypotheses: list[str]) -> Callable[[], float]:
@@ -105,7 +107,7 @@ def main() -> None:
     parser.add_argument("--published", type=Path, help="folder eval_audio of the published repository")
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--captions", type=int, default=5_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     rng = np.random.default_rng(SEED)
     texts = sentences(rng, arguments.pairs, 5, 35)
@@ -136,12 +138,11 @@ def main() -> None:
     error_rate(texts[:1], heard[:1])  # imports
     print(f"{'':44}{'ours':>9}{'published':>11}{'ratio':>8}   values")
     for title, ours, theirs in rows:
-        seconds, value = fastest(ours, arguments.repeats)
-        if theirs is None:
-            print(f"{title:44}{seconds:8.2f}s{'':19}   {value:.6f}")
-            continue
-        slower, peer = fastest(theirs, arguments.repeats)
-        print(f"{title:44}{seconds:8.2f}s{slower:10.2f}s{slower / seconds:7.1f}x   {value:.6f} {peer:.6f}")
+        (seconds, value), *peer = fastest([ours] if theirs is None else [ours, theirs], arguments.repeats)
+        line = f"{title:44}{seconds:8.2f}s"
+        for slower, other_value in peer:
+            line += f"{slower:10.2f}s{slower / seconds:7.1f}x   {value:.6f} {other_value:.6f}"
+        print(line if peer else f"{line}{'':19}   {value:.6f}")
     for line in left_out:
         print(f"left out: {line}")
 

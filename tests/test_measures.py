@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -407,3 +408,12 @@ def test_groups_of_rows_keep_their_default_scores():
     group = score_benchmark(of_rows("esc", "sound_event"), [_right("sound_event")])
     assert [score.metric for score in group.scores] == ["accuracy", "accuracy_lenient"]
     assert group.baselines == {"accuracy": 1.0} and group.benchmark.name == "esc-sound-event"
+
+
+def test_the_page_of_metrics_names_every_measure_and_its_code_runs(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) == set(MEASURES)
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.S):
+        exec(code, {})
+    assert "norm:spoken" in capsys.readouterr().out
