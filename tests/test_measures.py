@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -417,3 +418,12 @@ def test_the_page_of_metrics_names_every_measure_and_its_code_runs(capsys):
     for code in re.findall(r"```python\n(.*?)```", page, flags=re.S):
         exec(code, {})
     assert "norm:spoken" in capsys.readouterr().out
+
+
+def test_bleu_of_japanese_is_missing_without_mecab(monkeypatch):
+    monkeypatch.setitem(sys.modules, "MeCab", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "sacrebleu.tokenizers.tokenizer_ja_mecab", raising=False)
+    item = EXAMPLES["speech_translation"].model_copy(update={"target_language": "ja"})
+    reasons: dict[str, str] = {}
+    assert not measure(["bleu"], [Prediction(item, parsed=parse(item.task, "x"))], reasons)
+    assert "sacrebleu[ja]" in reasons["bleu"]
