@@ -285,6 +285,8 @@ def test_whispers_normaliser_for_other_languages():
 
 @pytest.mark.parametrize("name", GOLDEN["evaluate_st"])
 def test_bleu_of_drawn_sentences_equals_scoring_them_again(name):
+    if "_ja_" in name:
+        pytest.importorskip("MeCab", reason="MeCab is not installed")
     from sacrebleu.metrics import BLEU
 
     pairs = [(a, b) for a, b in GOLDEN["evaluate_st"][name]["pairs_gt_response"]] + [("Noch ein Satz.", "x")]

@@ -72,6 +72,8 @@ def test_pitch_accuracy_beside_the_published_chroma():
 
 @pytest.mark.parametrize("name", GOLDEN["evaluate_st"])
 def test_bleu_equals_the_published_one(name):
+    if "_ja_" in name:
+        pytest.importorskip("MeCab", reason="MeCab is not installed")
     case = GOLDEN["evaluate_st"][name]
     language = name.split("_")[-2]
     pairs = case["pairs_gt_response"]
