@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from qwen_audio import tasks
@@ -113,6 +113,18 @@ def assign(examples: Iterable[Example]) -> list[tuple[Benchmark, list[Example]]]
             groups[key] = (row, [])
         groups[key][1].append(example)
     return list(groups.values())
+
+
+def differences(counts: Mapping[tuple[str, str, str | None], int]) -> list[str]:
+    """A sentence for each published set of which there is another number of examples.
+
+    counts: by source, task and split of the rows; sets of which there are none are not named.
+    """
+    return [
+        f"{row.name}: {found} examples, the published set has {row.count}"
+        for row in BENCHMARKS.values()
+        if row.count and (found := counts.get((row.source, row.task, row.split), 0)) not in (0, row.count)
+    ]
 
 
 def _source(example: Example) -> str:
