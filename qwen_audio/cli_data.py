@@ -122,7 +122,7 @@ def prepare(
     wanted = [split.strip() for split in splits.split(",")] if splits else None
     for made in recipes.prepare(recipe, folder, out, splits=wanted, alignments=alignments):
         rows = ", ".join(f"{count} {task}" for (_, task, _), count in made.counts.items())
-        print(f"written: {made.path} ({rows})")
+        print(f"written: {made.path} ({rows})" if made.path else f"nothing to write: {made.name}")
         for line in [*made.notes.lines(), *differences(made.counts)]:
             print(f"  {line}")
 

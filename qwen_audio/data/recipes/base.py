@@ -75,9 +75,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A manifest that was written: where, its rows by source, task and split, and what was left out or changed."""
+    """What was made of a split: the manifest (None: no row was left to write), its rows by source, task and split, and
+    what was left out or changed."""
 
-    path: Path
+    name: str
+    path: Path | None
     counts: dict[tuple[str, str, str | None], int]
     notes: Notes
 
@@ -99,7 +101,8 @@ def prepare(
         alignments: folder of word alignments, where they do not lie beside the audio.
 
     Raises:
-        ValueError: the folder is not that of the corpus, a split is not in it, or a split has no row left.
+        ValueError: the folder is not that of the corpus, a split is not in it, or no row is left of a split that was
+            named, or of all of them.
     """
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
@@ -114,7 +117,12 @@ def prepare(
     chosen = _chosen(recipe, list(there), splits)
     target = Path(output)
     target.mkdir(parents=True, exist_ok=True)
-    return [_write(recipe, split, there[split], target) for split in chosen]
+    made = [_write(recipe, split, there[split], target) for split in chosen]
+    empty = [one for one in made if one.path is None]
+    if empty and (splits is not None or len(empty) == len(made)):
+        reasons = "; ".join(empty[0].notes.lines()) or "nothing of it is there"
+        raise ValueError(f"{recipe.title}: no row is left for {empty[0].name} ({reasons})")
+    return made
 
 
 def _chosen(recipe: Recipe, there: list[str], wanted: Iterable[str] | None) -> list[str]:
@@ -134,25 +142,26 @@ def _chosen(recipe: Recipe, there: list[str], wanted: Iterable[str] | None) -> l
 def _write(recipe: Recipe, split: str, rows: Rows, target: Path) -> Prepared:
     notes = Notes()
     examples = list(_examples(recipe, rows(notes), notes))
-    path = target / f"{recipe.name}-{split}.jsonl"
+    name = f"{recipe.name}-{split}"
+    path = target / f"{name}.jsonl"
     if not examples:
-        reasons = "; ".join(notes.lines()) or "the folder has no audio of it"
-        raise ValueError(f"{recipe.title}, {split}: no row is left to write ({reasons})")
+        return Prepared(name, None, {}, notes)
     write_manifest(path, examples)
-    return Prepared(path, dict(Counter((e.source or "", e.task, e.split) for e in examples)), notes)
+    return Prepared(name, path, dict(Counter((e.source or "", e.task, e.split) for e in examples)), notes)
 
 
 def _examples(recipe: Recipe, rows: Iterable[Row], notes: Notes) -> Iterator[Example]:
     for row in rows:
-        name, path = row["id"], row.pop("path")
+        name, path = row["id"], row["path"]
         try:
             audio = _audio(path, notes, name)
         except ValueError as error:
             notes.leave_out(str(error), os.fspath(path))
             continue
-        row = {"source": recipe.name, "license": recipe.licence, "license_class": recipe.licence_class, **row}
+        facts = {"source": recipe.name, "license": recipe.licence, "license_class": recipe.licence_class}
+        fields = {key: value for key, value in row.items() if key != "path"}
         try:
-            example = Example.model_validate({**row, "audio": [audio]})
+            example = Example.model_validate({**facts, **fields, "audio": [audio]})
             tasks.render(example)
             check_annotation(example)
             check_times(example)
