@@ -53,7 +53,7 @@ RECIPE = Recipe(
     "ClothoAQA",
     "Zenodo, record 6473207",
     "see LICENSE.txt of the corpus; audio: the Freesound licence of each clip",
-    "non-commercial",
+    "unknown",
     "clotho_aqa_test.csv and a folder audio_files",
     splits,
 )

@@ -65,7 +65,7 @@ RECIPE = Recipe(
     "MUSIC-AVQA",
     "the GitHub repository GeWu-Lab/MUSIC-AVQA (questions); the videos: the project's page",
     "see the project's page; videos: of their makers",
-    "non-commercial",
+    "unknown",
     "avqa-test.json (in it, or in json_update or data/json_update) and recordings in audio/ID.wav or video/ID.mp4",
     splits,
 )
