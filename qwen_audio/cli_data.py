@@ -1,4 +1,4 @@
-"""The verbs of the command line that make data and look at it: `synthesize`, `show` and `data stats`."""
+"""The verbs of the command line that make data and look at it: `synthesize`, `prepare`, `show` and `data stats`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     data.callback()(_group)
     data.command()(stats)
     app.command()(synthesize)
+    app.command()(prepare)
     app.command()(show)
     app.add_typer(data, name="data")
 
@@ -83,6 +84,47 @@ def synthesize(
         real=real,
     )
     print(f"written: {manifest}")
+
+
+def prepare(
+    name: Annotated[str | None, typer.Argument(help="Corpus, see --list.", show_default=False)] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder that it was unpacked in.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write: NAME-SPLIT.jsonl.")] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="Splits separated by commas, or how they end; all if absent.")
+    ] = None,
+    alignments: Annotated[
+        Path | None, typer.Option(help="Folder of word alignments, where they do not lie beside the audio.")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the corpora and what their folders hold.")
+    ] = False,
+) -> None:
+    """Write manifests of a public corpus from its folder; audio is not copied."""
+    from qwen_audio.data import recipes
+    from qwen_audio.eval.benchmarks import differences
+
+    if list_:
+        for recipe in recipes.RECIPES.values():
+            print(f"{recipe.name}: {recipe.title}\n  from: {recipe.home}\n  licence: {recipe.licence}")
+            print(f"  folder: {recipe.layout}")
+        return
+    if name is None:
+        raise ValueError("name a corpus and its folder: qwen-audio prepare --list shows the corpora")
+    recipe = recipes.find(name)
+    if folder is None or out is None:
+        raise ValueError(
+            f"give the folder of {recipe.title} and one to write: "
+            f"qwen-audio prepare {recipe.name} FOLDER --out OUT"
+        )
+    wanted = [split.strip() for split in splits.split(",")] if splits else None
+    for made in recipes.prepare(recipe, folder, out, splits=wanted, alignments=alignments):
+        rows = ", ".join(f"{count} {task}" for (_, task, _), count in made.counts.items())
+        print(f"written: {made.path} ({rows})" if made.path else f"nothing to write: {made.name}")
+        for line in [*made.notes.lines(), *differences(made.counts)]:
+            print(f"  {line}")
 
 
 def show(
