@@ -75,7 +75,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # what can be printed is more probable than all else, so that texts differ where bytes do
     rare = [number for symbol, number in BYTES.items() if not "!" <= symbol <= "~"]
     with torch.no_grad():
-        model.model.decoder.embed_tokens.weight[[*rare, *range(len(BYTES), len(tokenizer))]] *= 0.02
+        model.model.decoder.embed_tokens.weight[[*rare, *range(ids["<|notimestamps|>"], len(tokenizer))]] *= 0.02
     model.generation_config = GenerationConfig(
         decoder_start_token_id=start, pad_token_id=ids[END], bos_token_id=ids[END], eos_token_id=ids[END],
         max_length=40, is_multilingual=True, no_timestamps_token_id=ids["<|notimestamps|>"],
