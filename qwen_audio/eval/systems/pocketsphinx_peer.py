@@ -107,8 +107,9 @@ class PocketsphinxAligner(_Pocketsphinx):
 
     name = "pocketsphinx-align"
     tasks = ("word_timestamps",)
-    # There is one way through the words: narrow beams lose it, and its lattice has no better one.
-    beams = MappingProxyType({"beam": 1e-60, "wbeam": 1e-40, "pbeam": 1e-60, "bestpath": False})
+    # There is one way through the words: beams lose it (nothing is found for half of the clips), and the search of the
+    # lattice that follows finds an empty one.
+    beams = MappingProxyType({"beam": 0.0, "wbeam": 0.0, "pbeam": 0.0, "bestpath": False})
 
     def __init__(self) -> None:
         super().__init__()
