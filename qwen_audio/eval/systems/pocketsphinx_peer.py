@@ -136,5 +136,5 @@ class PocketsphinxAligner(_Pocketsphinx):
 
 def transcript(example: Example) -> list[str]:
     """The words of an example in their spoken form."""
-    words = [word.word for word in example.words or []]
-    return spoken_form(" ".join(words) if words else example.text).split()
+    said = example.text if example.words is None else " ".join(word.word for word in example.words)
+    return spoken_form(said).split()
