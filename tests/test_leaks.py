@@ -110,7 +110,13 @@ def test_windows_of_one_file(tmp_path: Path) -> None:
     long = save(tmp_path / "long.wav", voice(1, 12.0))
     os.link(long, tmp_path / "link.wav")
     asked = [row("w", long, start=4.0, duration=3.0)]
-    for start, duration, found in ((0.0, 4.2, 0), (0.0, 4.6, 1), (7.0, 3.0, 0), (5.0, 0.4, 1), (0.0, None, 1)):
+    for start, duration, found in (
+        (0.0, 4.2, 0),
+        (0.0, 4.6, 1),
+        (7.0, 3.0, 0),
+        (5.0, 0.4, 1),
+        (0.0, None, 1),
+    ):
         for name in ("long.wav", "link.wav"):
             window = row("r", tmp_path / name, start=start, duration=duration)
             assert len(find_leaks(asked, [train(tmp_path, window)])) == found, (start, duration)
@@ -192,7 +198,9 @@ def test_what_cannot_be_read_is_not_clean(tmp_path: Path, test_set: list[Example
 def test_silence_and_noise_are_like_nothing_else(tmp_path: Path) -> None:
     noise = [row(f"n{k}", save(tmp_path / f"n{k}.wav", 0.5 * dummies.noise(3.0, seed=k))) for k in range(4)]
     quiet = row("q", save(tmp_path / "q.wav", np.zeros(48_000, np.float32)))
-    hiss = [row(f"h{k}", save(tmp_path / f"h{k}.wav", 0.5 * dummies.noise(3.0, seed=9 + k))) for k in range(4)]
+    hiss = [
+        row(f"h{k}", save(tmp_path / f"h{k}.wav", 0.5 * dummies.noise(3.0, seed=9 + k))) for k in range(4)
+    ]
     silent = row("z", save(tmp_path / "z.wav", np.zeros(40_000, np.float32)))
     assert find_leaks([*noise, quiet], [train(tmp_path, *hiss, silent)]) == []
 

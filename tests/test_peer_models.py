@@ -43,11 +43,19 @@ TEMPLATE = (
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 WAVES = [dummies.chirp(0.8), dummies.noise(2.3), dummies.chirp(1.4, low=900.0), dummies.noise(0.5, seed=4)]
-SIZES = {"init_std": 0.3, "d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2}
+SIZES = {
+    "init_std": 0.3,
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+}
 
 
 def example(task: str = "asr", **fields: object) -> Example:
-    return Example(id="a", task=task, audio=[AudioRef(path="a.wav")], text=str(fields.pop("text", "x")), **fields)
+    return Example(
+        id="a", task=task, audio=[AudioRef(path="a.wav")], text=str(fields.pop("text", "x")), **fields
+    )
 
 
 def items(task: str = "asr", limit: int | None = 20, **fields: object) -> list[Item]:
@@ -59,7 +67,12 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whisper")
     tokenizer = WhisperTokenizer(vocab=BYTES, merges=[])
     languages = ["en", "zh", "de"]
-    names = ["<|startoftranscript|>", *(f"<|{code}|>" for code in languages), "<|translate|>", "<|transcribe|>"]
+    names = [
+        "<|startoftranscript|>",
+        *(f"<|{code}|>" for code in languages),
+        "<|translate|>",
+        "<|transcribe|>",
+    ]
     names += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
     tokenizer.add_special_tokens({"additional_special_tokens": names})
     tokenizer.add_tokens([f"<|{tick * 0.02:.2f}|>" for tick in range(1501)])
@@ -75,7 +88,9 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # what can be printed is more probable than all else, so that texts differ where bytes do
     rare = [number for symbol, number in BYTES.items() if not "!" <= symbol <= "~"]
     with torch.no_grad():
-        model.model.decoder.embed_tokens.weight[[*rare, *range(ids["<|notimestamps|>"], len(tokenizer))]] *= 0.02
+        model.model.decoder.embed_tokens.weight[[*rare, *range(ids["<|notimestamps|>"], len(tokenizer))]] *= (
+            0.02
+        )
     model.generation_config = GenerationConfig(
         decoder_start_token_id=start, pad_token_id=ids[END], bos_token_id=ids[END], eos_token_id=ids[END],
         max_length=40, is_multilingual=True, no_timestamps_token_id=ids["<|notimestamps|>"],
@@ -110,7 +125,12 @@ def qwen2_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.model.multi_modal_projector.linear.weight.mul_(20)
     ends = [tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", END)]
     model.generation_config = GenerationConfig(
-        do_sample=True, temperature=5.0, top_k=0, repetition_penalty=1.5, eos_token_id=ends, pad_token_id=ends[1]
+        do_sample=True,
+        temperature=5.0,
+        top_k=0,
+        repetition_penalty=1.5,
+        eos_token_id=ends,
+        pad_token_id=ends[1],
     )
     model.save_pretrained(folder)
     extractor = WhisperFeatureExtractor(feature_size=128)
@@ -176,7 +196,9 @@ def test_whisper_word_times_can_be_parsed(whisper: Path) -> None:
 def test_a_chat_model_is_asked_in_words_and_greedily(qwen2_audio: Path) -> None:
     system = TransformersSystem(qwen2_audio, "cpu")
     assert system.family == "chat"
-    assert system.supports("audio_caption") and system.supports("asr") and not system.supports("event_detection")
+    assert (
+        system.supports("audio_caption") and system.supports("asr") and not system.supports("event_detection")
+    )
     asked = [
         Item(example("sound_event", choices=["rain", "dog"], text="dog"), [WAVES[0]], [], 12),
         Item(example("audio_qa", question="Who?"), [WAVES[1], WAVES[2]], [], 12),
@@ -194,7 +216,9 @@ def test_a_chat_model_is_asked_in_words_and_greedily(qwen2_audio: Path) -> None:
 def test_what_a_chat_model_sees(qwen2_audio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = TransformersSystem(qwen2_audio, "cpu")
     seen = []
-    monkeypatch.setattr(system, "_generate", lambda inputs, options: seen.append(inputs) or inputs["input_ids"])
+    monkeypatch.setattr(
+        system, "_generate", lambda inputs, options: seen.append(inputs) or inputs["input_ids"]
+    )
     system.answer([Item(example("sound_event", choices=["rain", "x"]), [WAVES[0]], [], 5)])
     text = system.processor.tokenizer.decode(seen[0]["input_ids"][0])
     assert "Which sound event is heard? Choose from: rain, x. Give the answer alone" in text
@@ -207,7 +231,9 @@ def test_ctc_models_transcribe_and_time(wav2vec: Path) -> None:
     replies = system.answer(items())
     assert all(reply.raw for reply in replies) and len({reply.raw for reply in replies}) > 1
     assert replies[::-1] == system.answer(items()[::-1])
-    for text, timed in zip(replies, system.answer(items("word_timestamps", words=[["x", 0, 1]])), strict=True):
+    for text, timed in zip(
+        replies, system.answer(items("word_timestamps", words=[["x", 0, 1]])), strict=True
+    ):
         parsed = tasks.parse("word_timestamps", timed.raw)
         assert [word.word for word in parsed.words] == text.raw.split()
 
@@ -220,7 +246,13 @@ def test_folders_that_cannot_be_used(tmp_path: Path, whisper: Path) -> None:
     with pytest.raises(ValueError, match="no weights in safetensors"):
         TransformersSystem(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"x")
-    for content in ("{}", "{broken", '{"model_type": "nothing"}', '{"model_type": "bert"}', '{"model_type": "qwen_audio"}'):
+    for content in (
+        "{}",
+        "{broken",
+        '{"model_type": "nothing"}',
+        '{"model_type": "bert"}',
+        '{"model_type": "qwen_audio"}',
+    ):
         config.write_text(content)
         with pytest.raises(ValueError, match="is no speech or audio model that transformers can load"):
             TransformersSystem(tmp_path, "cpu")

@@ -1,13 +1,13 @@
 """Whether two clips are the same recording: by their samples, and by a fingerprint that survives lossy copies.
 
-`digest` is a hash of the samples at 16 kHz rounded to 16 bits: the same for another lossless container, another path, or a
-window that holds the same samples.
+`digest` is a hash of the samples at 16 kHz rounded to 16 bits: the same for another lossless container, another path,
+or a window that holds the same samples.
 
 The fingerprint is that of Haitsma and Kalker ("A Highly Robust Audio Fingerprinting System", 2002): for every 25 ms
 32 bits, each the sign of the change, from one frame to the next, of the difference of energy between two neighbouring
-bands of 300 to 2000 Hz. Two clips match where, over at least 0.75 s that are not silent, at most 20 % of the bits differ at
-some shift. That finds lossy, resampled, louder, shorter or shifted copies; not a copy at another speed, under loud noise,
-or with less than 0.75 s of sound.
+bands of 300 to 2000 Hz. Two clips match where, over at least 0.75 s that are not silent, at most 20 % of the bits
+differ at some shift. That finds lossy, resampled, louder, shorter or shifted copies; not a copy at another speed, under
+loud noise, or with less than 0.75 s of sound.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ class Clip:
 def clip_of(wave: np.ndarray) -> Clip:
     """Digest and fingerprint of (n,) float32 at 16 kHz."""
     whole = np.clip(np.rint(wave * 32768.0), -32768, 32767).astype("<i2")
-    return Clip(hashlib.blake2b(whole.tobytes(), digest_size=16).digest(), len(wave) / SAMPLE_RATE, prints_of(wave))
+    return Clip(
+        hashlib.blake2b(whole.tobytes(), digest_size=16).digest(), len(wave) / SAMPLE_RATE, prints_of(wave)
+    )
 
 
 def prints_of(wave: np.ndarray) -> np.ndarray:
-    """(frames,) uint32 of (n,) float32 at 16 kHz; frames of silence, and clips shorter than two frames, give 0 or nothing."""
+    """(frames,) uint32 of (n,) float32 at 16 kHz: 0 for silence, nothing for a clip shorter than two frames."""
     if len(wave) < FRAME + HOP:
         return np.zeros(0, np.uint32)
     window, edges = _tables()
@@ -146,17 +148,23 @@ class ClipCache:
         if self._path is not None:
             try:
                 state = os.stat(path)
-                key = f"{_KIND}|{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}|{start}|{duration}"
+                key = (
+                    f"{_KIND}|{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}|{start}|{duration}"
+                )
             except OSError:
                 pass  # load_audio says what is wrong
-            row = self._base.execute("SELECT digest, seconds, prints FROM clips WHERE key = ?", (key,)).fetchone()
+            row = self._base.execute(
+                "SELECT digest, seconds, prints FROM clips WHERE key = ?", (key,)
+            ).fetchone()
             if row is not None:
                 return Clip(row[0], row[1], np.frombuffer(row[2], "<u4"))
         clip = clip_of(load_audio(path, start=start, duration=duration))
         self.read += 1
         if key is not None:
             prints = clip.prints.astype("<u4").tobytes()
-            self._base.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", (key, clip.digest, clip.seconds, prints))
+            self._base.execute(
+                "INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", (key, clip.digest, clip.seconds, prints)
+            )
             self._new += 1
             if self._new % 1000 == 0:
                 self._base.commit()

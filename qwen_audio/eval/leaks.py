@@ -3,11 +3,11 @@
     leaks = find_leaks(read_manifest("test.jsonl"), [Path("train.jsonl")], cache="out/clips.sqlite")
     clean = drop(examples, leaks)
 
-An id leaks where the same id stands in a row of the same source: sources number their rows each in its own way, so an id alone
-says nothing. A recording leaks where the samples of a window are the same, where two windows of one file overlap by
-0.5 s (or by half of the shorter one), or where the fingerprints match (audio_match.py: lossy and shifted copies of 0.75 s or
-more). A transcript leaks where both are of tasks that write down what is said, equal in their spoken form, and of at least 8 words
-(16 characters of a script without spaces): shorter ones are equal by accident.
+An id leaks where the same id stands in a row of the same source: sources number their rows each in its own way, so an
+id alone says nothing. A recording leaks where the samples of a window are the same, where two windows of one file
+overlap by 0.5 s (or by half of the shorter one), or where the fingerprints match (audio_match.py: lossy and shifted
+copies of 0.75 s or more). A transcript leaks where both are of tasks that write down what is said, equal in their
+spoken form, and of at least 8 words (16 characters of a script without spaces): shorter ones are equal by accident.
 
 Training manifests are read line by line; what is kept is of the size of the test set.
 """
@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from qwen_audio import tasks
 from qwen_audio.audio import AudioError
@@ -39,8 +41,8 @@ _REMEMBERED = 50_000  # windows of training files whose matches are kept, as sev
 class Leak:
     """An example that is in the training data.
 
-    id, source, task: of the example; kind: one of KINDS; manifest, line, other_id: the first training row with it; rows:
-    how many there are; how: what is equal, in words.
+    id, source, task: of the example; kind: one of KINDS; manifest, line, other_id: the first training row with it;
+    rows: how many there are; how: what is equal, in words.
     """
 
     id: str
@@ -144,7 +146,7 @@ class _TestSet:
         self._windows: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
         self._owners: list[set[int]] = []
         self._known: dict[tuple[str, float, float | None], dict[int, str]] = {}
-        prints = []
+        prints: list[np.ndarray] = []
         places: dict[bytes, int] = {}
         for at, example in enumerate(examples):
             self._ids.setdefault((example.id, example.source), []).append(at)
@@ -204,7 +206,9 @@ class _TestSet:
                     found.setdefault(at, f"{shared:.2f} s of the same file")
             for number, (share, seconds) in self._prints.like(clip.prints).items():
                 for at in self._owners[number]:
-                    found.setdefault(at, f"alike for {seconds:.2f} s ({100 * share:.0f} % of the bits differ)")
+                    found.setdefault(
+                        at, f"alike for {seconds:.2f} s ({100 * share:.0f} % of the bits differ)"
+                    )
             self._known[key] = found
         return self._known[key]
 

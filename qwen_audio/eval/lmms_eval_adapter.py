@@ -149,7 +149,7 @@ class OpenQwenAudio(_Base):
 
 
 def _wave(audio: Any) -> np.ndarray:
-    """(n,) float32 at 16 kHz of what the column of a data set holds: a decoder, {array, sampling_rate}, bytes, a path."""
+    """(n,) float32 at 16 kHz of what a data set holds: a decoder, {array, sampling_rate}, bytes, a path."""
     if hasattr(audio, "get_all_samples"):  # the decoder of `datasets` from version 4 on
         samples = audio.get_all_samples()
         return load_window((np.asarray(samples.data), int(samples.sample_rate)))

@@ -182,7 +182,9 @@ def _multipart(fields: Sequence[tuple[str, str]], wav: bytes) -> tuple[bytes, st
 def _words(response: dict[str, Any]) -> list[Word]:
     """The words of a verbose transcript; RequestError where it has none, though it has text."""
     try:
-        words = [Word(str(w["word"]), float(w["start"]), float(w["end"])) for w in response.get("words") or ()]
+        words = [
+            Word(str(w["word"]), float(w["start"]), float(w["end"])) for w in response.get("words") or ()
+        ]
     except (TypeError, KeyError, ValueError, AttributeError):
         raise RequestError("a response without words", "the response has words without times") from None
     if not words and str(response.get("text") or "").strip():

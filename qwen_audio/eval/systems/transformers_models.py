@@ -6,14 +6,14 @@ Nothing is fetched, no code of the folder is run, and weights are read from safe
 
 | family | which folders | tasks | batches |
 |---|---|---|---|
-| whisper | `model_type` is whisper | asr; into English where it knows languages; word times with alignment heads | rows of 30 s |
+| whisper | `model_type` is whisper | asr; into English; word times with alignment heads | rows of 30 s |
 | speech | others of `AutoModelForSpeechSeq2Seq` | asr | one by one |
 | ctc | `AutoModelForCTC` | asr; word times where the tokenizer has a word delimiter | one by one |
-| chat | `AutoModelForMultimodalLM` with a chat template | all whose answer is plain text, put as questions | padded left |
+| chat | `AutoModelForMultimodalLM` with a chat template | those answered in plain text | padded left |
 
 Whisper sees every clip padded to 30 s, and a chat model masks the padding, so their rows do not see each other; all
-others (some normalise over the padding) and all word times are computed one by one. What batches leave is the rounding of
-matrix products of another size, as in any model; `batch_size` 1 has none.
+others (some normalise over the padding) and all word times are computed one by one. What batches leave is the rounding
+of matrix products of another size, as in any model; `batch_size` 1 has none.
 """
 
 from __future__ import annotations
@@ -134,7 +134,15 @@ class TransformersSystem:
             if found["missing_keys"]:
                 raise ValueError(f"the weights lack {sorted(found['missing_keys'])[0]}")
             model = model.to(self.device).eval()
-        except (ValueError, OSError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            ImportError,
+            SafetensorError,
+        ) as error:
             said = str(error).strip().splitlines() or [type(error).__name__]
             raise ValueError(
                 f"{self.folder} is no speech or audio model that transformers can load here: {said[0][:300]}"
@@ -187,7 +195,7 @@ class TransformersSystem:
         )
         wave = item.waves[0]
         with _quiet():
-            found = run(
+            found: Any = run(
                 {"raw": wave, "sampling_rate": SAMPLE_RATE}, return_timestamps="word", generate_kwargs=options
             )
         seconds = len(wave) / SAMPLE_RATE
@@ -241,7 +249,10 @@ class TransformersSystem:
         texts = []
         for item in items:
             content = [{"type": "audio", "audio_url": "given"} for _ in item.waves]
-            turn = {"role": "user", "content": [*content, {"type": "text", "text": question_of(item.example)}]}
+            turn = {
+                "role": "user",
+                "content": [*content, {"type": "text", "text": question_of(item.example)}],
+            }
             texts.append(
                 self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
             )
@@ -313,7 +324,10 @@ def _family(config: Any, processor: Any) -> str:
         raise ValueError("it is a model of this project, which the system 'ours' loads")
     if config.model_type == "whisper":
         return "whisper"
-    if any(name.endswith("ForCTC") for name in config.architectures or ()) or kind in hf.MODEL_FOR_CTC_MAPPING:
+    if (
+        any(name.endswith("ForCTC") for name in config.architectures or ())
+        or kind in hf.MODEL_FOR_CTC_MAPPING
+    ):
         return "ctc"
     from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING
 
