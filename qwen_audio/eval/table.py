@@ -1,0 +1,61 @@
+"""The scores of a run as a table for the terminal, and what else a reader of it must know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qwen_audio.eval.groups import Group
+from qwen_audio.eval.runs import Run
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_LISTED = 10
+
+
+def table_of(run: Run, groups: Sequence[Group]) -> Table:
+    """A row for each score of each benchmark; the first score of a benchmark is its main one."""
+    from rich.table import Table
+
+    table = Table(
+        title="audio swapped between examples: a control" if run.facts.get("swap_audio") else None,
+        caption="failed: counted as wrong; brackets: 95 % bootstrap interval; majority: the commonest answer to all",
+    )
+    for name in ("benchmark", "n", "failed", "metric", "score", "majority"):
+        table.add_column(name, justify="right" if name in ("n", "failed", "score", "majority") else "left")
+    for result, group in zip(run.results, groups, strict=True):
+        for place, score in enumerate(group.scores):
+            head = (result.benchmark.name, str(score.n), str(score.failures)) if place == 0 else ("", "", "")
+            majority = group.baselines.get(score.metric)
+            table.add_row(
+                *head,
+                score.metric,
+                f"{score} [{score.at(score.interval[0])}, {score.at(score.interval[1])}]",
+                "" if majority is None else score.at(majority),
+                end_section=place == len(group.scores) - 1,
+            )
+    return table
+
+
+def remarks(run: Run, groups: Sequence[Group]) -> Iterator[str]:
+    """One line each: partial sets, measures that are missing, what was skipped, leaks, examples that failed."""
+    for result, group in zip(run.results, groups, strict=True):
+        name, count = result.benchmark.name, result.benchmark.count
+        if count is not None and len(result.predictions) < count:
+            yield f"partial: {name} has {len(result.predictions)} of the {count} examples of the published set"
+        for measure, reason in getattr(group, "missing", {}).items():
+            yield f"not measured: {measure} of {name}: {reason}"
+    for name, reason in run.facts.get("skipped", {}).items():
+        yield f"skipped: {name}: {reason}"
+    leaks = run.facts.get("leaks", [])
+    yield from _some("leak", [f"{leak['id']}: {leak['kind']} of {leak['where']}" for leak in leaks])
+    predictions = [prediction for result in run.results for prediction in result.predictions]
+    yield from _some("failed", [f"{p.example.id}: {p.error}" for p in predictions if p.error is not None])
+
+
+def _some(what: str, lines: Sequence[str]) -> Iterator[str]:
+    for line in lines[:_LISTED]:
+        yield f"{what}: {line}"
+    if len(lines) > _LISTED:
+        yield f"{what}: {len(lines) - _LISTED} more, all in run.json and scores.json"
