@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from qwen_audio.eval.choose import Chosen
     from qwen_audio.eval.run import Report
 
+_PIPE_WIDTH = 120  # characters of a line where no terminal says how many there are
 _LEAKS = ("refuse", "flag", "drop")
 
 
@@ -189,6 +191,8 @@ def _show(done: Report) -> None:
     from qwen_audio.eval.table import remarks
 
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_PIPE_WIDTH)
     console.print(done.table())
     for line in remarks(done.run, done.groups):
         console.print(line, markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ on the batch size or the number of processes; predictions.jsonl is in the order 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -130,13 +131,12 @@ def evaluate(
                 for one in chosen
                 for batch in cut(folder / one.benchmark.name, asks[one.benchmark.name], batch_size)
             ]
-            try:
-                _answer_rest(answering, chosen, folder, batches, progress)
-            finally:  # what is complete is kept whatever happened to the rest
-                took = sum(_collect(folder / one.benchmark.name, one.examples) for one in chosen)
-            # Seconds of an earlier run that was stopped: those of its answers, as far as they were carried over.
-            wall = max(time.monotonic() - began, took / processes)
-            return _finish(folder, chosen, {**begun, "wall_seconds": round(wall, 2)})
+            carried = _answer_rest(answering, chosen, folder, batches, progress)
+            for one in chosen:
+                _collect(folder / one.benchmark.name, one.examples)
+            if carried is not None:
+                begun["wall_seconds"] = round(time.monotonic() - began + carried / processes, 2)
+            return _finish(folder, chosen, begun)
 
 
 def score_outputs(
@@ -282,6 +282,8 @@ def _begin(
     facts: dict[str, Any] = {
         "system": settings["system"],
         "benchmarks": [one.benchmark.name for one in chosen],
+        "leaks": [],
+        "train_manifests": [],
         **{name: value for name, value in settings.items() if name != "system"},
         "version": qwen_audio.__version__,
         "examples": {
@@ -291,8 +293,10 @@ def _begin(
     check_same(folder, facts)
     for one in chosen:
         write_benchmark(folder / one.benchmark.name, one.benchmark, one.examples)
-    if not (folder / "run.json").exists():
-        write_json(folder / "run.json", facts)
+    if (folder / "run.json").exists():
+        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return facts | {name: before[name] for name in ("wall_seconds",) if name in before}
+    write_json(folder / "run.json", facts)
     return facts
 
 
@@ -302,16 +306,23 @@ def _answer_rest(
     folder: Path,
     batches: Sequence[Batch],
     progress: Progress | None,
-) -> None:
-    """Ask for everything that an earlier run has not answered; what failed there is tried again."""
+) -> float | None:
+    """Ask for everything that an earlier run has not answered; what failed there is tried again.
+
+    Returns the seconds that the answers of the earlier run took, None if that run was finished.
+    """
     done: set[tuple[Path, str]] = set()
+    carried, finished = 0.0, True
     for one in chosen:
         place = folder / one.benchmark.name
         if (place / "predictions.jsonl").exists():
             done |= {(place, example.id) for example in one.examples}
         else:
-            rows = read_parts(place, one.examples)
-            done |= {(place, name) for name, row in rows.items() if row.get("error") is None}
+            finished = False
+            for name, row in read_parts(place, one.examples).items():
+                if row.get("error") is None:
+                    done.add((place, name))
+                    carried += row.get("took", 0.0)
     total = sum(len(one.examples) for one in chosen)
     count = len(done)
 
@@ -325,16 +336,14 @@ def _answer_rest(
     rest = without(batches, lambda place, name: (place, name) in done)
     if rest:
         answering.answer_batches(rest, next_part([folder / one.benchmark.name for one in chosen]), add)
+    return None if finished else carried
 
 
-def _collect(folder: Path, examples: Sequence[Example]) -> float:
-    """Parts into predictions.jsonl if they hold an answer to every example; returns the seconds that they took."""
-    if (folder / "predictions.jsonl").exists():
-        return 0.0
-    rows = read_parts(folder, examples)
-    if len(rows) == len(examples):
+def _collect(folder: Path, examples: Sequence[Example]) -> None:
+    """Parts into predictions.jsonl."""
+    if not (folder / "predictions.jsonl").exists():
+        rows = read_parts(folder, examples)
         write_predictions(folder, [Prediction.from_dict(example, rows[example.id]) for example in examples])
-    return sum(row.get("took", 0.0) for row in rows.values())
 
 
 def _finish(folder: Path, chosen: Sequence[Chosen], facts: dict[str, Any]) -> Report:

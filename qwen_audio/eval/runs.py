@@ -156,8 +156,10 @@ def alone(folder: Path) -> Iterator[None]:
     with mark.open("ab") as handle:
         if not lock(handle):
             raise ValueError(f"another run is writing into {folder}: wait for it, or name another folder")
-        yield
-        mark.unlink()
+        try:
+            yield
+        finally:
+            mark.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:

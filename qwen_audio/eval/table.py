@@ -23,7 +23,8 @@ def table_of(run: Run, groups: Sequence[Group]) -> Table:
         caption="failed: counted as wrong; brackets: 95 % bootstrap interval; majority: the commonest answer to all",
     )
     for name in ("benchmark", "n", "failed", "metric", "score", "majority"):
-        table.add_column(name, justify="right" if name in ("n", "failed", "score", "majority") else "left")
+        right = name in ("n", "failed", "score", "majority")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "benchmark")
     for result, group in zip(run.results, groups, strict=True):
         for place, score in enumerate(group.scores):
             head = (result.benchmark.name, str(score.n), str(score.failures)) if place == 0 else ("", "", "")
