@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from qwen_audio import tasks
 from qwen_audio.data.manifest import Example
-from qwen_audio.data.sources import SPEECH_SOURCE, SYNTHETIC_SOURCE
 from qwen_audio.tags import Segment, split_tags
+
+# What the generators write as the source of a row (data.sources, which would bring torch with it).
+SYNTHETIC_SOURCE, SPEECH_SOURCE = "synthetic", "synthetic speech (espeak-ng)"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def find(name: str) -> Benchmark:
     key = _name(name)
     known = {**BENCHMARKS, **SYNTHETIC_TASKS}
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=3, cutoff=0.55)
+        near = [one for one in known if key in one][:3] if key else []
+        near = near or difflib.get_close_matches(key, known, n=3, cutoff=0.55)
         hint = (
             f"did you mean {' or '.join(near)}?"
             if near
@@ -110,6 +113,18 @@ def assign(examples: Iterable[Example]) -> list[tuple[Benchmark, list[Example]]]
             groups[key] = (row, [])
         groups[key][1].append(example)
     return list(groups.values())
+
+
+def differences(counts: Mapping[tuple[str, str, str | None], int]) -> list[str]:
+    """A sentence for each published set of which there is another number of examples.
+
+    counts: by source, task and split of the rows; sets of which there are none are not named.
+    """
+    return [
+        f"{row.name}: {found} examples, the published set has {row.count}"
+        for row in BENCHMARKS.values()
+        if row.count and (found := counts.get((row.source, row.task, row.split), 0)) not in (0, row.count)
+    ]
 
 
 def _source(example: Example) -> str:
@@ -190,7 +205,8 @@ _ROWS = (
     _timed("aishell1", "AISHELL-1", "test", "zh",
            "words of an alignment that you give (CTM or TextGrid); an open stand-in for the paper's data"),
     Benchmark("clotho-evaluation", "Clotho evaluation", "audio_caption", ("cider", "spice", "spider", "fense"),
-              "clotho", "evaluation", "clotho", tasks.prompt_text("audio_caption", instruction="clotho"), _SENTENCE, 1045),
+              "clotho", "evaluation", "clotho", tasks.prompt_text("audio_caption", instruction="clotho"), _SENTENCE,
+              1045),
     _classes("cochlscene", "CochlScene", "test", "acoustic_scene", _SCENE, 7687),
     _classes("tut2017", "TUT Acoustic Scenes 2017", "evaluation", "acoustic_scene", _SCENE, 1620),
     _classes("meld", "MELD", "test", "emotion", _WORD, 2610),

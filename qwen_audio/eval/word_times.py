@@ -12,14 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qwen_audio.eval.score import (
-    Score,
-    bootstrap_interval,
-    bootstrap_note,
-    check_lengths,
-    count_failures,
-    ratio,
-)
+from qwen_audio.eval.score import Score, check_lengths, count_failures, of_ratio
 
 _TIME_TAG = re.compile(r"<\|(\d{1,2}\.\d+)\|>")
 _TASK_TAGS = re.compile(
@@ -101,13 +94,12 @@ def alignment_shift(
         counts.append(len(pairs) * (2 if per_timestamp else 1))
     matched = sum(counts) / (2 if per_timestamp else 1)
     name = "aas" if per_timestamp else "aas_per_token"
-    return Score(
-        metric=name,
-        value=ratio(shifts, counts),
-        n=len(references),
+    return of_ratio(
+        name,
+        shifts,
+        counts,
         failures=count_failures(hypotheses),
-        signature=f"{name}|align:edit-distance|failed:unmatched|{bootstrap_note()}",
-        interval=bootstrap_interval(shifts, counts),
+        signature="align:edit-distance|failed:unmatched",
         unit="seconds",
         higher_is_better=False,
         details={"matched_tokens": float(matched), "matched_share": matched / max(wanted_tokens, 1)},
