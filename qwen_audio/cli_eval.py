@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def evaluate(
     )
     facts: dict[str, Any] = {}
     if train_manifest:
-        chosen, facts = without_leaks(chosen, train_manifest, leaks)
+        chosen, facts = without_leaks(chosen, train_manifest, leaks, output / "data" / "clips.sqlite")
     if predictions is not None:
         _check_alone(model=model, device=device, swap_audio=swap_audio or None)
         every = of_manifests(manifest or [])
@@ -127,33 +128,34 @@ def report(
 
 
 def without_leaks(
-    chosen: Sequence[Chosen], training: Sequence[Path], what: str
+    chosen: Sequence[Chosen], training: Sequence[Path], what: str, cache: Path | None = None
 ) -> tuple[list[Chosen], dict[str, Any]]:
     """Look for the chosen examples in training data; returns what is left and the facts for run.json.
 
     what: "refuse" raises ValueError where there is a leak, "flag" only reports it, "drop" leaves the examples out.
+    cache: of `find_leaks`.
     """
     from qwen_audio.eval.choose import Chosen
     from qwen_audio.eval.leaks import find_leaks
+    from qwen_audio.eval.table import told
 
-    found = []
-    left = []
-    for one in chosen:
-        here = find_leaks(one.examples, training)
-        found += [{"benchmark": one.benchmark.name, **vars(leak)} for leak in here]
-        leaked = {leak.id for leak in here} if what == "drop" else set()
-        if rest := [example for example in one.examples if example.id not in leaked]:
-            left.append(Chosen(one.benchmark, rest))
-    if found and what == "refuse":
-        first = found[0]
+    found = find_leaks([example for one in chosen for example in one.examples], training, cache=cache)
+    rows = [dataclasses.asdict(leak) for leak in found]
+    if rows and what == "refuse":
         raise ValueError(
-            f"{len(found)} leaks between test and training data, the first {first['id']}: {first['kind']} of "
-            f"{first['where']}: mend the data, or use --leaks flag or --leaks drop"
+            f"{len(rows)} leaks, the first: {told(rows[0])}: mend the data, or use --leaks flag or --leaks drop"
         )
-    if not left:
+    facts = {"leaks": rows, "leaks_are": what, "train_manifests": [str(path) for path in training]}
+    if what != "drop":
+        return list(chosen), facts
+    leaked = {(leak.id, leak.source, leak.task) for leak in found}
+    left = [
+        Chosen(one.benchmark, [e for e in one.examples if (e.id, e.source, e.task) not in leaked])
+        for one in chosen
+    ]
+    if not any(one.examples for one in left):
         raise ValueError("every example is in the training data: nothing is left to evaluate")
-    facts = {"leaks": found, "leaks_are": what, "train_manifests": [str(path) for path in training]}
-    return left, facts
+    return [one for one in left if one.examples], facts
 
 
 def _check_alone(**options: Any) -> None:

@@ -62,7 +62,11 @@ def command(folder, manifest, output, *options):
 
 
 def lines(output):
-    return [line for part in output.glob("*/predictions.part-*.jsonl") for line in part.read_bytes().split(b"\n")[:-1]]
+    return [
+        line
+        for part in output.glob("*/predictions.part-*.jsonl")
+        for line in part.read_bytes().split(b"\n")[:-1]
+    ]
 
 
 def kill_after(arguments, output, count):
@@ -87,7 +91,9 @@ def test_a_run_killed_twice_comes_to_the_same_bytes(folder, manifest, whole, tmp
     children = kill_after([*arguments, "--processes", "2"], tmp_path, 20)
     assert len(children) == 2
     psutil.wait_procs(children, timeout=10)
-    assert not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children)  # they end with the run
+    assert not any(
+        c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children
+    )  # they end with the run
     left = lines(tmp_path)
     assert 25 <= len(left) < 18 * COPIES + 1
     assert not list(tmp_path.glob("*/predictions.jsonl")) and not list(tmp_path.glob("*/scores.json"))
@@ -142,7 +148,10 @@ def test_what_failed_is_tried_again_in_a_run_that_goes_on(folder, manifest, whol
     [
         ({"limit": 2}, "limit None and not 2"),
         ({"swap_audio": True}, "swap_audio False and not True"),
-        ({"only_tasks": ["asr", "note_pitch"]}, "the benchmarks clips-asr and not clips-asr, clips-note-pitch"),
+        (
+            {"only_tasks": ["asr", "note_pitch"]},
+            "the benchmarks clips-asr and not clips-asr, clips-note-pitch",
+        ),
         ({"prompt": lambda example: []}, "other examples or prompts of clips-asr"),
     ],
 )

@@ -291,7 +291,9 @@ def test_the_table_names_every_benchmark_and_the_control(model, manifest, tmp_pa
     console = Console(width=160, record=True, file=open(tmp_path / "table", "w", encoding="utf-8"))  # noqa: SIM115
     console.print(report.table())
     text = console.export_text()
-    assert "clips-asr" in text and "clips-note-pitch" in text and "pitch_accuracy" in text and "control" in text
+    assert (
+        "clips-asr" in text and "clips-note-pitch" in text and "pitch_accuracy" in text and "control" in text
+    )
 
 
 def test_benchmarks_with_examples_are_taken_as_they_are(model, tmp_path):

@@ -25,7 +25,7 @@ from qwen_audio.api import QwenAudio
 from qwen_audio.data.manifest import Example
 from qwen_audio.eval.answering import Ask, Batch, answer_batches, cut, without
 from qwen_audio.eval.choose import Chosen, by_source, choose, swapped_audio
-from qwen_audio.eval.groups import Group, score_group
+from qwen_audio.eval.groups import Group, score_benchmark
 from qwen_audio.eval.outputs import Outputs
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.runs import (
@@ -200,7 +200,7 @@ def score_predictions(predictions: Sequence[Prediction]) -> list[Group]:
 
 def score(result: Result) -> Group:
     """The scores of a result."""
-    return score_group(result.benchmark.source, result.benchmark.task, result.predictions)
+    return score_benchmark(result.benchmark, result.predictions)
 
 
 # one run, step by step ----------------------------------------------------------------------------------
@@ -370,9 +370,8 @@ def scores_of(result: Result, group: Group) -> dict[str, Any]:
         "failures": len(failed),
         "scores": [one.to_dict() for one in group.scores],
         "baselines": group.baselines,
+        "missing": group.missing,
     }
-    if missing := getattr(group, "missing", None):
-        content["missing"] = missing
     if benchmark.count is not None:
         content["published_count"] = benchmark.count
         content["partial"] = len(predictions) < benchmark.count

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from qwen_audio.eval.groups import Group
 from qwen_audio.eval.runs import Run
@@ -26,11 +26,13 @@ def table_of(run: Run, groups: Sequence[Group]) -> Table:
         right = name in ("n", "failed", "score", "majority")
         table.add_column(name, justify="right" if right else "left", no_wrap=name != "benchmark")
     for result, group in zip(run.results, groups, strict=True):
+        head = (result.benchmark.name, str(group.n), str(group.failures))
+        if not group.scores:
+            table.add_row(*head, "none", "", "", end_section=True)
         for place, score in enumerate(group.scores):
-            head = (result.benchmark.name, str(score.n), str(score.failures)) if place == 0 else ("", "", "")
             majority = group.baselines.get(score.metric)
             table.add_row(
-                *head,
+                *(head if place == 0 else ("", "", "")),
                 score.metric,
                 f"{score} [{score.at(score.interval[0])}, {score.at(score.interval[1])}]",
                 "" if majority is None else score.at(majority),
@@ -45,14 +47,19 @@ def remarks(run: Run, groups: Sequence[Group]) -> Iterator[str]:
         name, count = result.benchmark.name, result.benchmark.count
         if count is not None and len(result.predictions) < count:
             yield f"partial: {name} has {len(result.predictions)} of the {count} examples of the published set"
-        for measure, reason in getattr(group, "missing", {}).items():
+        for measure, reason in group.missing.items():
             yield f"not measured: {measure} of {name}: {reason}"
     for name, reason in run.facts.get("skipped", {}).items():
         yield f"skipped: {name}: {reason}"
     leaks = run.facts.get("leaks", [])
-    yield from _some("leak", [f"{leak['id']}: {leak['kind']} of {leak['where']}" for leak in leaks])
+    yield from _some("leak", [told(leak) for leak in leaks])
     predictions = [prediction for result in run.results for prediction in result.predictions]
     yield from _some("failed", [f"{p.example.id}: {p.error}" for p in predictions if p.error is not None])
+
+
+def told(leak: Mapping[str, Any]) -> str:
+    """A leak of run.json in words."""
+    return f"{leak['id']} is in the training data: {leak['how']} ({leak['manifest']} line {leak['line']})"
 
 
 def _some(what: str, lines: Sequence[str]) -> Iterator[str]:
