@@ -85,14 +85,32 @@ def test_a_bad_file_among_good_ones_is_named_and_the_others_are_answered(capsys,
     assert err.startswith("error: ") and "bad.wav" in err and err.count("\n") == 1
 
 
-def test_evaluate_prints_a_table_and_writes_files(capsys, folder, tmp_path):
+def test_evaluate_prints_a_table_and_writes_a_run(capsys, folder, tmp_path):
     options = ("--tasks", "asr", "--tasks", "audio_qa", "--limit", 2, "--batch-size", 3)
     where = ("--manifest", folder / "clips.jsonl", "--output", tmp_path, "--model", folder / "model")
-    code, out, _ = run(capsys, "evaluate", *where, *options)
-    assert code == 0 and "wer" in out and "accuracy" in out and "s of audio in" in out
-    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert [(group["task"], group["n"]) for group in scores["groups"]] == [("asr", 2), ("audio_qa", 2)]
-    assert scores["run"]["limit"] == 2 and len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 4
+    code, out, err = run(capsys, "evaluate", *where, *options)
+    assert code == 0 and "wer" in out and "accuracy" in out and "s of audio in" in out and "4/4" in err
+    facts = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert facts["benchmarks"] == ["clips-asr", "clips-audio-qa"] and facts["limit"] == 2
+    for name in facts["benchmarks"]:
+        assert json.loads((tmp_path / name / "scores.json").read_text(encoding="utf-8"))["n"] == 2
+    code, _, err = run(capsys, "evaluate", *where)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and "another run" in err
+
+
+def test_evaluate_scores_the_outputs_of_another_system(capsys, folder, tmp_path):
+    (tmp_path / "peer.csv").write_text("id,text\nup-asr,go up\ndown-asr,go on\n")
+    where = ("--manifest", folder / "clips.jsonl", "--predictions", tmp_path / "peer.csv")
+    code, out, err = run(capsys, "evaluate", *where, "--tasks", "asr", "--output", tmp_path / "run")
+    assert (code, err) == (0, "") and "failed: hiss-asr: no output in peer.csv" in out
+    facts = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert facts["system"]["name"] == "peer"
+    for option, message in (
+        ("--swap-audio", "--swap-audio does not go with"),
+        ("--model=m", "--model does not go"),
+    ):
+        code, _, err = run(capsys, "evaluate", *where, "--output", tmp_path / "run", option)
+        assert code == 2 and message in err
 
 
 def test_info_names_the_model(capsys, folder):
@@ -139,6 +157,16 @@ MISTAKES = {
         "--format srt is not known here: use text or json",
     ),
     "unknown model": (("caption", "{clip}", "--model", "nowhere"), "nowhere is not a directory"),
+    "leaks of another kind": (
+        ("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}", "--leaks", "hide"),
+        "--leaks hide is not known",
+    ),
+    "a name without predictions": (
+        ("evaluate", "--manifest", "{folder}/clips.jsonl", "--output", "{tmp}", "--system-name", "me"),
+        "--system-name goes with --predictions",
+    ),
+    "no data": (("evaluate", "--output", "{tmp}"), "nothing to evaluate"),
+    "no run": (("report", "{tmp}/none", "--out", "{tmp}"), "is no run"),
     "missing manifest": (("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}"), "no.jsonl"),
     "one label": (("classify", "{clip}", "--labels", "a"), "two or more different"),
     "empty question": (("ask", "{clip}", "-q", " "), "question is empty"),
