@@ -73,7 +73,7 @@ def test_a_run_is_read_back_as_it_was(model, manifest, tmp_path):
     assert run.results == report.run.results
     assert [result.predictions[0].example.task for result in run.results] == [g.task for g in report.groups]
     (tmp_path / "clips-asr" / "predictions.jsonl").unlink()
-    with pytest.raises(ValueError, match="not finished.*clips-asr"):
+    with pytest.raises(ValueError, match=r"not finished.*clips-asr"):
         load_run(tmp_path)
     with pytest.raises(ValueError, match="is no run"):
         load_run(tmp_path / "clips-asr")
