@@ -75,12 +75,17 @@ def evaluate(
     """Try a model, another system or a file of outputs on benchmarks, and score it."""
     from qwen_audio.eval.choose import Synthetic, choose, of_manifests
     from qwen_audio.eval.outputs import read_outputs
+    from qwen_audio.eval.report import write_report
     from qwen_audio.eval.run import evaluate as run_evaluation
     from qwen_audio.eval.run import score_outputs
     from qwen_audio.eval.systems import Opening
 
     if leaks not in _LEAKS:
         raise ValueError(f"--leaks {leaks} is not known: use refuse, flag or drop")
+    if predictions is not None:
+        _check_alone(model=model, device=device, swap_audio=swap_audio or None)
+    elif system_name is not None:
+        raise ValueError("--system-name goes with --predictions: a model that is run has a name")
     names = None if benchmarks is None else [name.strip() for name in benchmarks.split(",") if name.strip()]
     chosen = choose(
         names,
@@ -93,13 +98,10 @@ def evaluate(
     if train_manifest:
         chosen, facts = without_leaks(chosen, train_manifest, leaks, output / "data" / "clips.sqlite")
     if predictions is not None:
-        _check_alone(model=model, device=device, swap_audio=swap_audio or None)
         every = of_manifests(manifest or [])
         outputs = read_outputs(predictions, chosen, name=system_name, others=every)
         done = score_outputs(outputs, chosen, output, limit=limit, facts=facts)
     else:
-        if system_name is not None:
-            raise ValueError("--system-name goes with --predictions: a model that is run has a name")
         with _bar() as progress:
             done = run_evaluation(
                 Opening(system, model, device),
@@ -113,6 +115,8 @@ def evaluate(
                 progress=progress,
             )
     _show(done)
+    write_report([done.run], output)
+    print(f"report: {output / 'report.html'}")
 
 
 def report(
@@ -124,7 +128,7 @@ def report(
     from qwen_audio.eval.runs import load_run
 
     write_report([load_run(run) for run in runs], out)
-    print(f"written: {out}")
+    print(f"written: {out / 'report.html'}")
 
 
 def without_leaks(

@@ -9,6 +9,7 @@ import tiny
 
 import qwen_audio
 from qwen_audio.cli import main
+from qwen_audio.data.manifest import write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,13 @@ def test_evaluate_prints_a_table_and_writes_a_run(capsys, folder, tmp_path):
     assert facts["benchmarks"] == ["clips-asr", "clips-audio-qa"] and facts["limit"] == 2
     for name in facts["benchmarks"]:
         assert json.loads((tmp_path / name / "scores.json").read_text(encoding="utf-8"))["n"] == 2
+    assert (tmp_path / "report.html").stat().st_size > 1000 and "clips-asr" in (
+        tmp_path / "report.md"
+    ).read_text()
+    code, out, _ = run(capsys, "report", tmp_path, tmp_path, "--out", tmp_path / "both")
+    assert code == 0 and "report.html" in out and (tmp_path / "both" / "report.json").exists()
+    code, _, err = run(capsys, "report", tmp_path / "both", "--out", tmp_path)
+    assert code == 2 and "both is no run" in err
     code, _, err = run(capsys, "evaluate", *where)
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and "another run" in err
 
@@ -111,6 +119,24 @@ def test_evaluate_scores_the_outputs_of_another_system(capsys, folder, tmp_path)
     ):
         code, _, err = run(capsys, "evaluate", *where, "--output", tmp_path / "run", option)
         assert code == 2 and message in err
+
+
+def test_evaluate_looks_for_leaks(capsys, folder, tmp_path):
+    options = ("--manifest", folder / "clips.jsonl", "--tasks", "asr", "--model", folder / "model")
+    training = [row for row in tiny.trained()[1] if row.id in ("up-asr", "hiss-caption")]
+    training[0] = training[0].model_copy(update={"id": "other"})
+    write_manifest(tmp_path / "train.jsonl", training[:1])
+    options = (*options, "--train-manifest", tmp_path / "train.jsonl")
+    code, _, err = run(capsys, "evaluate", *options, "--output", tmp_path / "refused")
+    assert code == 2 and "up-asr is in the training data" in err and "--leaks flag" in err
+    assert not (tmp_path / "refused" / "run.json").exists()
+    code, out, _ = run(capsys, "evaluate", *options, "--output", tmp_path / "flagged", "--leaks", "flag")
+    assert code == 0 and "leak: up-asr" in out
+    code, _, _ = run(capsys, "evaluate", *options, "--output", tmp_path / "dropped", "--leaks", "drop")
+    facts = {n: json.loads((tmp_path / n / "run.json").read_text()) for n in ("flagged", "dropped")}
+    assert facts["flagged"]["leaks"] == facts["dropped"]["leaks"] != []
+    rows = {n: (tmp_path / n / "clips-asr" / "predictions.jsonl").read_text() for n in facts}
+    assert code == 0 and "up-asr" in rows["flagged"] and "up-asr" not in rows["dropped"]
 
 
 def test_info_names_the_model(capsys, folder):
@@ -162,11 +188,10 @@ MISTAKES = {
         "--leaks hide is not known",
     ),
     "a name without predictions": (
-        ("evaluate", "--manifest", "{folder}/clips.jsonl", "--output", "{tmp}", "--system-name", "me"),
+        ("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}", "--system-name", "me"),
         "--system-name goes with --predictions",
     ),
     "no data": (("evaluate", "--output", "{tmp}"), "nothing to evaluate"),
-    "no run": (("report", "{tmp}/none", "--out", "{tmp}"), "is no run"),
     "missing manifest": (("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}"), "no.jsonl"),
     "one label": (("classify", "{clip}", "--labels", "a"), "two or more different"),
     "empty question": (("ask", "{clip}", "-q", " "), "question is empty"),

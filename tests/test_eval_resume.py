@@ -18,7 +18,7 @@ from qwen_audio.eval.runs import load_run
 from qwen_audio.eval.systems import Opening
 from qwen_audio.eval.systems.ours import Ours
 
-COPIES = 6
+COPIES = 4
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Trying a model on benchmarks: the files of the run, the scores of each task, failures and the control."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tiny
 import qwen_audio
 from qwen_audio.data.manifest import AudioRef, Example, ManifestError, write_manifest
 from qwen_audio.eval.answering import Ask, answer, cut
-from qwen_audio.eval.benchmarks import of_rows
+from qwen_audio.eval.benchmarks import BENCHMARKS, of_rows
 from qwen_audio.eval.choose import Chosen, swapped_audio
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.run import evaluate, score
@@ -294,6 +295,21 @@ def test_the_table_names_every_benchmark_and_the_control(model, manifest, tmp_pa
     assert (
         "clips-asr" in text and "clips-note-pitch" in text and "pitch_accuracy" in text and "control" in text
     )
+
+
+def test_a_published_set_stands_beside_the_best_published_figure(model, tmp_path):
+    from qwen_audio.eval.table import best_published, remarks
+
+    clean = BENCHMARKS["librispeech-test-clean"]
+    rows = [row for row in tiny.trained()[1] if row.id == "up-asr"]
+    report = evaluate(model, [Chosen(clean, rows)], tmp_path)
+    score = report.groups[0].scores[0]
+    assert score.measure == "wer_published" and re.match(r"[12]\.\d %, \w", best_published(clean, score))
+    assert list(remarks(report.run, report.groups)) == [
+        f"partial: {clean.name} has 1 of the {clean.count} examples of the published set"
+    ]
+    saved = json.loads((tmp_path / clean.name / "scores.json").read_text())
+    assert saved["partial"] is True and saved["published_count"] == clean.count
 
 
 def test_benchmarks_with_examples_are_taken_as_they_are(model, tmp_path):

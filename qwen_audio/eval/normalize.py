@@ -19,6 +19,8 @@ from qwen_audio.text import spoken_form
 CHARACTER_LANGUAGES = frozenset({"zh", "zh_tr", "ja"})
 
 _TAG = re.compile(r"<\|.*?\|>")
+_WHITE = re.compile(r"\s+")
+_BEFORE_MARK = re.compile(r" ([!,.?;:])")
 
 Normalizer = Callable[[str, str | None], str]
 
@@ -26,9 +28,9 @@ Normalizer = Callable[[str, str | None], str]
 def strip_tags(text: str, language: str | None) -> str:
     """The published clean-up (`remove_sp` there): tags become spaces, white space is collapsed, a space
     before one of `!,.?;:` goes; in languages counted by character all white space goes."""
-    text = re.sub(r"\s+", " ", _TAG.sub(" ", text))
-    text = re.sub(r" ([!,.?;:])", r"\1", text).lstrip(" ")
-    return re.sub(r"\s", "", text) if language in CHARACTER_LANGUAGES else text
+    text = _WHITE.sub(" ", _TAG.sub(" ", text))
+    text = _BEFORE_MARK.sub(r"\1", text).lstrip(" ")
+    return _WHITE.sub("", text) if language in CHARACTER_LANGUAGES else text
 
 
 def published_normalizer(text: str, language: str | None) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.groups import Group
+from qwen_audio.eval.published import figures
 from qwen_audio.eval.runs import Run
+from qwen_audio.eval.score import Score
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,13 +25,24 @@ def table_of(run: Run, groups: Sequence[Group]) -> Table:
         title="audio swapped between examples: a control" if run.facts.get("swap_audio") else None,
         caption="failed: counted as wrong; brackets: 95 % bootstrap interval; majority: the commonest answer to all",
     )
-    for name in ("benchmark", "n", "failed", "metric", "score", "majority"):
-        right = name in ("n", "failed", "score", "majority")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "benchmark")
+    known = any(
+        best_published(r.benchmark, s) for r, g in zip(run.results, groups, strict=True) for s in g.scores
+    )
+    for name in (
+        "benchmark",
+        "n",
+        "failed",
+        "metric",
+        "score",
+        "majority",
+        *(["best published"] if known else []),
+    ):
+        left = name in ("benchmark", "metric", "best published")
+        table.add_column(name, justify="left" if left else "right", no_wrap=not name.startswith("be"))
     for result, group in zip(run.results, groups, strict=True):
         head = (result.benchmark.name, str(group.n), str(group.failures))
         if not group.scores:
-            table.add_row(*head, "none", "", "", end_section=True)
+            table.add_row(*head, "none", end_section=True)
         for place, score in enumerate(group.scores):
             majority = group.baselines.get(score.metric)
             table.add_row(
@@ -36,9 +50,19 @@ def table_of(run: Run, groups: Sequence[Group]) -> Table:
                 score.metric,
                 f"{score} [{score.at(score.interval[0])}, {score.at(score.interval[1])}]",
                 "" if majority is None else score.at(majority),
+                *([best_published(result.benchmark, score)] if known else []),
                 end_section=place == len(group.scores) - 1,
             )
     return table
+
+
+def best_published(benchmark: Benchmark, score: Score) -> str:
+    """The best figure that is known of a published set by the measure of this score, and whose it is; "" if none is."""
+    known = figures(benchmark.name, score.measure)
+    if not known:
+        return ""
+    best = (max if score.higher_is_better else min)(known, key=lambda figure: figure.value)
+    return f"{score.at(best.value)}, {best.system}"
 
 
 def remarks(run: Run, groups: Sequence[Group]) -> Iterator[str]:
