@@ -175,16 +175,21 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        jobs: list[Any] = []
+    bar = Progress(*columns, console=Console(stderr=True))
+    jobs: list[Any] = []
 
-        def show(done: int, total: int) -> None:
-            if jobs:
-                bar.update(jobs[0], completed=done)
-            else:
-                jobs.append(bar.add_task("evaluating", total=total, completed=done))
+    def show(done: int, total: int) -> None:
+        if jobs:
+            bar.update(jobs[0], completed=done)
+            return
+        bar.start()  # only now: what is refused before leaves no line of an empty bar
+        jobs.append(bar.add_task("evaluating", total=total, completed=done))
 
+    try:
         yield show
+    finally:
+        if jobs:
+            bar.stop()
 
 
 def _note(line: str) -> None:
