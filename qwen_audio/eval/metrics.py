@@ -1,19 +1,49 @@
-"""Metrics of text: error rate, accuracy, pitch accuracy. Those of word times are in `word_times.py`, and so on.
+"""Metrics of text: error rate, accuracy, pitch accuracy, BLEU. Those of word times are in `word_times.py`.
 
 Every function takes the wanted answers and the outputs in the same order and returns a `Score`. An output
 of None is an example that failed: it stays in the denominator, as all words deleted or as a wrong answer.
+Normalisation follows the published evaluation unless another normaliser is given, and is named in the
+signature of the score.
 """
 
 from __future__ import annotations
 
+import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qwen_audio.eval.normalize import CHARACTER_LANGUAGES, Normalizer, published_normalizer
-from qwen_audio.eval.score import Score, check_lengths, count_failures, of_ratio
+from qwen_audio.eval.score import (
+    BOOTSTRAP_SEED,
+    Score,
+    bootstrap_interval,
+    bootstrap_note,
+    check_lengths,
+    count_failures,
+    ratio,
+)
+
+# Languages written without spaces: their error rate is counted in characters, as in the published evaluation.
+CHARACTER_LANGUAGES = frozenset({"zh", "zh_tr", "ja"})
+
+_TAG = re.compile(r"<\|.*?\|>")
+
+Normalizer = Callable[[str, str | None], str]
+
+
+def published_normalizer(text: str, language: str | None) -> str:
+    """Text as the published scoring sees it: `strip_tags`, then lower case; punctuation stays."""
+    return strip_tags(text, language).lower()
+
+
+def strip_tags(text: str, language: str | None) -> str:
+    """The published clean-up (`remove_sp` there): tags become spaces, white space is collapsed, a space
+    before one of `!,.?;:` goes; in languages counted by character all white space goes."""
+    text = re.sub(r"\s+", " ", _TAG.sub(" ", text))
+    text = re.sub(r" ([!,.?;:])", r"\1", text).lstrip(" ")
+    return re.sub(r"\s", "", text) if language in CHARACTER_LANGUAGES else text
 
 
 def error_rate(
@@ -23,15 +53,16 @@ def error_rate(
     *,
     normalizer: Normalizer = published_normalizer,
     normalizer_name: str = "published",
-    suffix: str = "",
 ) -> Score:
     """Corpus-level error rate: edits of all examples over reference tokens of all examples.
 
     Tokens are characters for zh, zh_tr and ja and words for every other language, so the score is named
-    `cer`, `wer`, or `mer` (mixed) by what occurs, and `suffix`. An empty reference is allowed; each output word for
-    it is an insertion.
+    `cer`, `wer`, or `mer` (mixed) by what occurs. An empty reference is allowed; each output word for it is
+    an insertion.
     `details` has the three kinds of edit as shares of the reference length.
     """
+    import jiwer
+
     check_lengths(references, hypotheses)
     per_row = (
         [languages] * len(references) if languages is None or isinstance(languages, str) else list(languages)
@@ -44,35 +75,25 @@ def error_rate(
         wanted = _tokens(normalizer(reference, language), language)
         got = _tokens(normalizer(hypothesis, language), language) if hypothesis is not None else []
         lengths[row] = len(wanted)
-        edits[row] = edit_counts(wanted, got)
+        if wanted and got:
+            counts = jiwer.process_words(" ".join(wanted), " ".join(got))
+            edits[row] = counts.substitutions, counts.deletions, counts.insertions
+        else:
+            edits[row] = 0, len(wanted), len(got)
     by_character = {language in CHARACTER_LANGUAGES for language in per_row}
-    name = {(True,): "cer", (False, True): "mer"}.get(tuple(sorted(by_character)), "wer") + suffix
+    name = {(True,): "cer", (False, True): "mer"}.get(tuple(sorted(by_character)), "wer")
     shares = edits.sum(axis=0) / max(lengths.sum(), 1)
-    return of_ratio(
-        name,
-        edits.sum(axis=1),
-        lengths,
+    return Score(
+        metric=name,
+        value=ratio(edits.sum(axis=1).tolist(), lengths.tolist()),
+        n=len(references),
         failures=count_failures(hypotheses),
-        signature=f"level:corpus|norm:{normalizer_name}|failed:deleted",
+        signature=f"{name}|level:corpus|norm:{normalizer_name}|failed:deleted|{bootstrap_note()}",
+        interval=bootstrap_interval(edits.sum(axis=1).tolist(), lengths.tolist()),
         higher_is_better=False,
         details=dict(zip(("substitutions", "deletions", "insertions"), shares.tolist(), strict=True))
         | {"tokens": float(lengths.sum())},
     )
-
-
-def edit_counts(wanted: Sequence[str], got: Sequence[str]) -> tuple[int, int, int]:
-    """Substitutions, deletions and insertions of a shortest way from `wanted` to `got`.
-
-    rapidfuzz compares lists of words by their hashes, which are 64 bits long.
-    """
-    from rapidfuzz.distance import Levenshtein
-
-    substitutions = deletions = 0
-    edits = Levenshtein.editops(wanted, got)
-    for edit in edits:
-        substitutions += edit.tag == "replace"
-        deletions += edit.tag == "delete"
-    return substitutions, deletions, len(edits) - substitutions - deletions
 
 
 def _tokens(text: str, language: str | None) -> list[str]:
@@ -100,7 +121,7 @@ def accuracy(references: Sequence[str], hypotheses: Sequence[str | None], *, len
     ]
     kind = "lenient" if lenient else "strict"
     name = "accuracy_lenient" if lenient else "accuracy"
-    return share(name, hits, hypotheses, f"match:{kind}|failed:wrong")
+    return _share(name, hits, hypotheses, f"{name}|match:{kind}|failed:wrong|{bootstrap_note()}")
 
 
 def majority_baseline(references: Sequence[str]) -> float:
@@ -143,19 +164,50 @@ def pitch_accuracy(
         / count,
     }
     hits = [float(h is not None and abs(h - r) <= tolerance) for r, h in pairs]
-    return share(
-        "pitch_accuracy", hits, hypotheses, f"tolerance:{tolerance}semitone|failed:wrong", details=details
+    signature = f"pitch_accuracy|tolerance:{tolerance}semitone|failed:wrong|{bootstrap_note()}"
+    return _share("pitch_accuracy", hits, hypotheses, signature, details)
+
+
+def _share(
+    name: str,
+    hits: list[float],
+    hypotheses: Sequence[object],
+    signature: str,
+    details: dict[str, float] | None = None,
+) -> Score:
+    ones = [1.0] * len(hits)
+    interval = bootstrap_interval(hits, ones)
+    return Score(
+        name,
+        ratio(hits, ones),
+        len(hits),
+        count_failures(hypotheses),
+        signature,
+        interval,
+        details=details or {},
     )
 
 
-def share(
-    name: str,
-    hits: Sequence[float],
-    hypotheses: Sequence[object],
-    signature: str,
-    *,
-    details: dict[str, float] | None = None,
-) -> Score:
-    """The share of examples that are right: `hits`, 1 or 0 for each."""
-    failures = count_failures(hypotheses)
-    return of_ratio(name, hits, np.ones(len(hits)), failures=failures, signature=signature, details=details)
+def bleu(references: Sequence[str], hypotheses: Sequence[str | None], language: str | None) -> Score:
+    """Corpus BLEU (0 to 100) of sacrebleu with its tokenizer for `language`: zh, ja-mecab, else 13a."""
+    from sacrebleu.metrics import BLEU
+
+    check_lengths(references, hypotheses)
+    tokenize = {"zh": "zh", "zh_tr": "zh", "ja": "ja-mecab"}.get(language or "", "13a")
+    metric = BLEU(tokenize=tokenize)
+    texts = [hypothesis or "" for hypothesis in hypotheses]
+    value = metric.corpus_score(texts, [list(references)]).score
+    rng, samples = np.random.default_rng(BOOTSTRAP_SEED), []
+    for _ in range(100):  # BLEU is no ratio of sums, so each round scores the corpus again
+        draw = rng.integers(0, len(texts), size=len(texts))
+        samples.append(metric.corpus_score([texts[i] for i in draw], [[references[i] for i in draw]]).score)
+    low, high = np.percentile(samples, [2.5, 97.5])
+    return Score(
+        metric="bleu",
+        value=value,
+        n=len(texts),
+        failures=count_failures(hypotheses),
+        signature=f"{metric.get_signature()}|failed:empty|ci:bootstrap100.seed{BOOTSTRAP_SEED}",
+        interval=(float(low), float(high)),
+        unit="points",
+    )

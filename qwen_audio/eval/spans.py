@@ -6,7 +6,6 @@ by sums over examples.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
@@ -14,13 +13,19 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from qwen_audio import tags
-from qwen_audio.eval.score import Score, check_lengths, count_failures, of_ratio, ratio
+from qwen_audio.eval.score import (
+    Score,
+    bootstrap_interval,
+    bootstrap_note,
+    check_lengths,
+    count_failures,
+    ratio,
+)
 from qwen_audio.timestamps import Span
 
 COLLAR = (
     0.2  # seconds by which start and end of an event may be off; the end of a long event by a fifth of it
 )
-SEGMENT = 1.0  # seconds
 
 
 def event_f1(references: Sequence[Sequence[Span]], hypotheses: Sequence[Sequence[Span] | None]) -> Score:
@@ -33,52 +38,12 @@ def event_f1(references: Sequence[Sequence[Span]], hypotheses: Sequence[Sequence
     )
 
 
-def segment_f1(references: Sequence[Sequence[Span]], hypotheses: Sequence[Sequence[Span] | None]) -> Score:
-    """F-score of events in segments of one second: which labels are heard in which second.
-
-    A second that an event touches is its own; micro-averaged over seconds, labels and examples (Mesaros et al. 2016,
-    "Metrics for polyphonic sound event detection"). `details`: precision, recall, and the error rate of the same
-    paper, in which a label missing and another one too many in one second are one substitution.
-    """
-    score = _f_score(
-        "segment_f1",
-        f"segment:{SEGMENT:g}s",
-        [_seconds(spans) for spans in references],
-        [None if spans is None else _seconds(spans) for spans in hypotheses],
-        lambda a, b: len({*a} & {*b}),
-    )
-    errors = wanted = 0
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        a, b = {*_seconds(reference)}, {*_seconds(hypothesis or [])}
-        missed, extra = Counter(second for second, _ in a - b), Counter(second for second, _ in b - a)
-        errors += sum(max(missed[second], extra[second]) for second in {*missed, *extra})
-        wanted += len(a)
-    score.details["error_rate"] = errors / wanted if wanted else float("nan")
-    return score
-
-
-def _seconds(spans: Sequence[Span]) -> list[tuple[int, str]]:
-    """(segment, label) of every segment that a span touches."""
-    touched = {
-        (segment, span.label)
-        for span in spans
-        # times lie on a grid of 10 ms: what ends at 2.00 does not touch the third second
-        for segment in range(
-            math.floor(span.start / SEGMENT + 1e-6), math.ceil(max(span.end, span.start) / SEGMENT - 1e-6)
-        )
-    }
-    return sorted(touched)
-
-
 def entity_f1(
-    references: Sequence[Sequence[Hashable]],
-    hypotheses: Sequence[Sequence[Hashable] | None],
-    *,
-    name: str = "entity_f1",
+    references: Sequence[Sequence[Hashable]], hypotheses: Sequence[Sequence[Hashable] | None]
 ) -> Score:
     """F-score of lists whose items are right or wrong, such as (type, value), whatever their order."""
     return _f_score(
-        name, "match:exact", references, hypotheses, lambda a, b: (Counter(a) & Counter(b)).total()
+        "entity_f1", "match:exact", references, hypotheses, lambda a, b: (Counter(a) & Counter(b)).total()
     )
 
 
@@ -106,12 +71,13 @@ def _f_score(
     hits = [matches(a, b) for a, b in zip(references, found, strict=True)]
     doubled = [2.0 * hit for hit in hits]
     sizes = [float(len(a) + len(b)) for a, b in zip(references, found, strict=True)]
-    return of_ratio(
-        name,
-        doubled,
-        sizes,
+    return Score(
+        metric=name,
+        value=ratio(doubled, sizes),
+        n=len(references),
         failures=count_failures(hypotheses),
-        signature=f"{rule}|average:micro|failed:nothing found",
+        signature=f"{name}|{rule}|average:micro|failed:nothing found|{bootstrap_note()}",
+        interval=bootstrap_interval(doubled, sizes),
         details={
             "precision": ratio(hits, [len(b) for b in found]),
             "recall": ratio(hits, [len(a) for a in references]),
@@ -136,12 +102,13 @@ def diarization_error(
         right = (a[rows] & b[columns]).sum(axis=0)
         errors.append(float((np.maximum(a.sum(axis=0), b.sum(axis=0)) - right).sum()))
         lengths.append(float(a.sum()))
-    return of_ratio(
-        "der",
-        errors,
-        lengths,
+    return Score(
+        metric="der",
+        value=ratio(errors, lengths),
+        n=len(references),
         failures=count_failures(hypotheses),
-        signature="collar:0|overlap:counted|step:10ms|failed:missed",
+        signature=f"der|collar:0|overlap:counted|step:10ms|failed:missed|{bootstrap_note()}",
+        interval=bootstrap_interval(errors, lengths),
         higher_is_better=False,
         details={"speech_seconds": sum(lengths) / tags.TICKS_PER_SECOND},
     )

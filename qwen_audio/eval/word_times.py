@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qwen_audio.eval.score import Score, check_lengths, count_failures, of_ratio
+from qwen_audio.eval.score import (
+    Score,
+    bootstrap_interval,
+    bootstrap_note,
+    check_lengths,
+    count_failures,
+    ratio,
+)
 
 _TIME_TAG = re.compile(r"<\|(\d{1,2}\.\d+)\|>")
 _TASK_TAGS = re.compile(
@@ -94,12 +101,13 @@ def alignment_shift(
         counts.append(len(pairs) * (2 if per_timestamp else 1))
     matched = sum(counts) / (2 if per_timestamp else 1)
     name = "aas" if per_timestamp else "aas_per_token"
-    return of_ratio(
-        name,
-        shifts,
-        counts,
+    return Score(
+        metric=name,
+        value=ratio(shifts, counts),
+        n=len(references),
         failures=count_failures(hypotheses),
-        signature="align:edit-distance|failed:unmatched",
+        signature=f"{name}|align:edit-distance|failed:unmatched|{bootstrap_note()}",
+        interval=bootstrap_interval(shifts, counts),
         unit="seconds",
         higher_is_better=False,
         details={"matched_tokens": float(matched), "matched_share": matched / max(wanted_tokens, 1)},
