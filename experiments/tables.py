@@ -29,6 +29,7 @@ from qwen_audio.data.manifest import Example, read_manifest, write_manifest
 from qwen_audio.data.sources import SPEECH_SOURCE, SYNTHETIC_SOURCE, SourceConfig
 from qwen_audio.data.synthetic.speech_questions import CONTENT_KINDS, TIME_KINDS
 from qwen_audio.data.synthetic.write import write_dataset
+from qwen_audio.eval.choose import by_source
 from qwen_audio.eval.metrics import accuracy
 from qwen_audio.eval.run import Report, evaluate
 from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, read_dataset_ids
@@ -40,6 +41,7 @@ BASE = Path(__file__).with_name("base.yaml")
 SRWT = "word_timestamps"
 EVALUATION_SEED = 99
 BATCH_SIZE = 16
+SCORES = "scores"  # the evaluation, in the folder of the training run
 _TIME = re.compile(r"<\|\d+\.\d\d\|>")
 
 
@@ -154,7 +156,7 @@ def finished(config: TrainConfig) -> Path | None:
 
 
 def score(config: TrainConfig, model: Path, manifest: Path, srwt: bool) -> Report:
-    """Evaluate one run with prompts of its tag style: predictions.jsonl and scores.json in its folder.
+    """Evaluate one run with prompts of its tag style, into the folder "scores" in its own.
 
     `srwt`: ask for word times too.
     """
@@ -164,7 +166,16 @@ def score(config: TrainConfig, model: Path, manifest: Path, srwt: bool) -> Repor
     loaded = qwen_audio.load(model, device="cpu")
     # Word times without training would run on to the limits of length.
     asked = sorted({metric.task for metric in METRICS if srwt or metric.task != SRWT})
-    return evaluate(loaded, manifest, output, only_tasks=asked, batch_size=BATCH_SIZE, prompt=style.prompt)
+    chosen = by_source(read_manifest(manifest))
+    return evaluate(
+        loaded, chosen, output / SCORES, only_tasks=asked, batch_size=BATCH_SIZE, prompt=style.prompt
+    )
+
+
+def evaluated(output: Path) -> bool:
+    """Whether the evaluation of a training run is finished: `audio_seconds` is written last."""
+    facts = output / SCORES / "run.json"
+    return facts.exists() and "audio_seconds" in json.loads(facts.read_text())
 
 
 def runs(
@@ -195,11 +206,16 @@ def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
     """Metric -> result of an evaluated run.
 
     Args:
-        output: the run's folder.
+        output: the training run's folder.
         questions: id -> kind of question, of the synthetic questions about speech.
     """
-    groups = {(g["source"], g["task"]): g for g in json.loads((output / "scores.json").read_text())["groups"]}
-    lines = [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    lines: list[dict[str, Any]] = []
+    for name in json.loads((output / SCORES / "run.json").read_text())["benchmarks"]:
+        folder = output / SCORES / name
+        benchmark = json.loads((folder / "benchmark.json").read_text())
+        groups[benchmark["source"], benchmark["task"]] = json.loads((folder / "scores.json").read_text())
+        lines += [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     found: dict[str, Result] = {}
     for metric in METRICS:
         if metric.kinds:
@@ -218,7 +234,7 @@ def results(output: Path, questions: dict[str, str]) -> dict[str, Result]:
         value, low, high = (
             float("nan") if x is None else scale * x for x in (one["value"], *one["interval_95"])
         )
-        majority = group["majority_baseline"].get(metric.metric)
+        majority = group["baselines"].get(metric.metric)
         found[metric.title] = Result(value, low, high, None if majority is None else 100 * majority)
     return found
 
@@ -254,10 +270,12 @@ def table(folder: Path, seeds: Sequence[int] | None = None) -> str:
         if row.source == SPEECH_SOURCE and row.task == "audio_qa"
     }
     found: dict[str, dict[int, dict[str, Result]]] = {name: {} for name in CONFIGURATIONS}
-    for scores in sorted(folder.glob("*-*/scores.json")):
-        name, _, seed = scores.parent.name.partition("-")
-        if name in found and seed.isdecimal() and (seeds is None or int(seed) in seeds):
-            found[name][int(seed)] = results(scores.parent, kinds)
+    for output in sorted(folder.glob("*-*")):
+        name, _, seed = output.name.partition("-")
+        if not (name in found and seed.isdecimal() and (seeds is None or int(seed) in seeds)):
+            continue
+        if evaluated(output):
+            found[name][int(seed)] = results(output, kinds)
     first = next((one for by_seed in found.values() for one in by_seed.values()), None)
     if first is None:
         raise ValueError(f"{folder}: no run has scores: make some with the verb run")
@@ -322,7 +340,7 @@ def main() -> None:
         trained = time.monotonic()
         if model is None:
             print(f"{config.output}: not finished", flush=True)
-        elif not (Path(config.output) / "scores.json").exists():
+        elif not evaluated(Path(config.output)):
             score(config, model, manifest, CONFIGURATIONS[name].srwt)
             seconds = f"trained {trained - began:.0f} s, evaluated {time.monotonic() - trained:.0f} s"
             print(f"{config.output}: {seconds}", flush=True)

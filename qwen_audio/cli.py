@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qwen_audio import cli_data, cli_plan, cli_sft
+from qwen_audio import cli_data, cli_eval, cli_plan, cli_sft
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -31,6 +31,7 @@ app = typer.Typer(
 cli_data.register(app)
 cli_sft.register(app)
 cli_plan.register(app)
+cli_eval.register(app)
 
 Inputs = Annotated[list[str], typer.Argument(help="Audio files, each at most 30 s.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]
@@ -160,54 +161,6 @@ def convert(
     from qwen_audio.model.convert import convert as run_conversion
 
     print(run_conversion(source, target, to=to, text_model=text_model, tokenizer=tokenizer, seed=seed))
-
-
-@app.command()
-def evaluate(
-    manifest: Annotated[Path, typer.Option(help="JSONL manifest of annotated examples.")],
-    output: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and scores.json.")],
-    model: Model = None,
-    tasks: Annotated[list[str] | None, typer.Option(help="Only this task; may be given again.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many examples of each source and task.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples at once.")] = 8,
-    swap_audio: Annotated[
-        bool, typer.Option("--swap-audio", help="Control: every example gets another one's audio.")
-    ] = False,
-    device: Device = None,
-) -> None:
-    """Score a model on a manifest."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from qwen_audio.eval.run import evaluate as run_evaluation
-
-    loaded = _load(model, device)
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task("evaluating")
-        report = run_evaluation(
-            loaded,
-            manifest,
-            output,
-            only_tasks=tasks,
-            limit=limit,
-            batch_size=batch_size,
-            swap_audio=swap_audio,
-            progress=lambda done, total: bar.update(job, completed=done, total=total),
-        )
-    console = Console()
-    console.print(report.table())
-    for prediction in report.predictions:
-        if prediction.error is not None:
-            console.print(
-                f"failed: {prediction.example.id}: {prediction.error}", markup=False, soft_wrap=True
-            )
-    seconds, heard = report.run["wall_seconds"], report.run["audio_seconds"]
-    console.print(
-        f"{heard:.0f} s of audio in {seconds:.1f} s; written to {output}", markup=False, soft_wrap=True
-    )
 
 
 @app.command()

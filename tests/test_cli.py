@@ -9,6 +9,7 @@ import tiny
 
 import qwen_audio
 from qwen_audio.cli import main
+from qwen_audio.data.manifest import write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +86,56 @@ def test_a_bad_file_among_good_ones_is_named_and_the_others_are_answered(capsys,
     assert err.startswith("error: ") and "bad.wav" in err and err.count("\n") == 1
 
 
-def test_evaluate_prints_a_table_and_writes_files(capsys, folder, tmp_path):
+def test_evaluate_prints_a_table_and_writes_a_run(capsys, folder, tmp_path):
     options = ("--tasks", "asr", "--tasks", "audio_qa", "--limit", 2, "--batch-size", 3)
     where = ("--manifest", folder / "clips.jsonl", "--output", tmp_path, "--model", folder / "model")
-    code, out, _ = run(capsys, "evaluate", *where, *options)
-    assert code == 0 and "wer" in out and "accuracy" in out and "s of audio in" in out
-    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert [(group["task"], group["n"]) for group in scores["groups"]] == [("asr", 2), ("audio_qa", 2)]
-    assert scores["run"]["limit"] == 2 and len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 4
+    code, out, err = run(capsys, "evaluate", *where, *options)
+    assert code == 0 and "wer" in out and "accuracy" in out and "s of audio in" in out and "4/4" in err
+    facts = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert facts["benchmarks"] == ["clips-asr", "clips-audio-qa"] and facts["limit"] == 2
+    for name in facts["benchmarks"]:
+        assert json.loads((tmp_path / name / "scores.json").read_text(encoding="utf-8"))["n"] == 2
+    assert (tmp_path / "report.html").stat().st_size > 1000
+    assert "clips: automatic speech" in (tmp_path / "report.md").read_text()
+    code, out, _ = run(capsys, "report", tmp_path, tmp_path, "--out", tmp_path / "both")
+    assert code == 0 and "report.html" in out and (tmp_path / "both" / "report.json").exists()
+    code, _, err = run(capsys, "report", tmp_path / "both", "--out", tmp_path)
+    assert code == 2 and "both is no run" in err
+    code, _, err = run(capsys, "evaluate", *where)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and "another run" in err
+
+
+def test_evaluate_scores_the_outputs_of_another_system(capsys, folder, tmp_path):
+    (tmp_path / "peer.csv").write_text("id,text\nup-asr,go up\ndown-asr,go on\n")
+    where = ("--manifest", folder / "clips.jsonl", "--predictions", tmp_path / "peer.csv")
+    code, out, err = run(capsys, "evaluate", *where, "--tasks", "asr", "--output", tmp_path / "run")
+    assert (code, err) == (0, "") and "failed: hiss-asr: no output in peer.csv" in out
+    facts = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert facts["system"]["name"] == "peer"
+    for option, message in (
+        ("--swap-audio", "--swap-audio does not go with"),
+        ("--model=m", "--model does not go"),
+    ):
+        code, _, err = run(capsys, "evaluate", *where, "--output", tmp_path / "run", option)
+        assert code == 2 and message in err
+
+
+def test_evaluate_looks_for_leaks(capsys, folder, tmp_path):
+    options = ("--manifest", folder / "clips.jsonl", "--tasks", "asr", "--model", folder / "model")
+    training = [row for row in tiny.trained()[1] if row.id in ("up-asr", "hiss-caption")]
+    training[0] = training[0].model_copy(update={"id": "other"})
+    write_manifest(tmp_path / "train.jsonl", training[:1])
+    options = (*options, "--train-manifest", tmp_path / "train.jsonl")
+    code, _, err = run(capsys, "evaluate", *options, "--output", tmp_path / "refused")
+    assert code == 2 and "up-asr is in the training data" in err and "--leaks flag" in err
+    assert not (tmp_path / "refused" / "run.json").exists()
+    code, out, _ = run(capsys, "evaluate", *options, "--output", tmp_path / "flagged", "--leaks", "flag")
+    assert code == 0 and "leak: up-asr" in out
+    code, _, _ = run(capsys, "evaluate", *options, "--output", tmp_path / "dropped", "--leaks", "drop")
+    facts = {n: json.loads((tmp_path / n / "run.json").read_text()) for n in ("flagged", "dropped")}
+    assert facts["flagged"]["leaks"] == facts["dropped"]["leaks"] != []
+    rows = {n: (tmp_path / n / "clips-asr" / "predictions.jsonl").read_text() for n in facts}
+    assert code == 0 and "up-asr" in rows["flagged"] and "up-asr" not in rows["dropped"]
 
 
 def test_info_names_the_model(capsys, folder):
@@ -139,6 +182,15 @@ MISTAKES = {
         "--format srt is not known here: use text or json",
     ),
     "unknown model": (("caption", "{clip}", "--model", "nowhere"), "nowhere is not a directory"),
+    "leaks of another kind": (
+        ("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}", "--leaks", "hide"),
+        "--leaks hide is not known",
+    ),
+    "a name without predictions": (
+        ("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}", "--system-name", "me"),
+        "--system-name goes with --predictions",
+    ),
+    "no data": (("evaluate", "--output", "{tmp}"), "nothing to evaluate"),
     "missing manifest": (("evaluate", "--manifest", "no.jsonl", "--output", "{tmp}"), "no.jsonl"),
     "one label": (("classify", "{clip}", "--labels", "a"), "two or more different"),
     "empty question": (("ask", "{clip}", "-q", " "), "question is empty"),

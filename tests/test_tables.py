@@ -65,20 +65,21 @@ def test_without_srwt_no_example_has_word_times(base, tmp_path):
 
 def made_up(folder, name, seed, right):
     """Scores of a run that has `right` of 10 questions of each kind right, and 0.1 less error than that."""
-    output = folder / f"{name}-{seed}"
-    output.mkdir(parents=True)
+    output = folder / f"{name}-{seed}" / "scores"
     groups = {}
     for metric in tables.METRICS:
         unit = "seconds" if metric.metric == "aas" else "ratio"
         one = {"metric": metric.metric, "unit": unit, "value": right / 10, "interval_95": [0.0, 1.0]}
-        group = {
-            "source": metric.source,
-            "task": metric.task,
-            "scores": [],
-            "majority_baseline": {"accuracy": 0.25},
-        }
+        group = {"scores": [], "baselines": {"accuracy": 0.25}}
         groups.setdefault((metric.source, metric.task), group)["scores"].append(one)
-    (output / "scores.json").write_text(json.dumps({"groups": list(groups.values())}))
+    for number, ((source, task), group) in enumerate(groups.items()):
+        place = output / str(number)
+        place.mkdir(parents=True)
+        (place / "benchmark.json").write_text(json.dumps({"source": source, "task": task}))
+        (place / "scores.json").write_text(json.dumps(group))
+        (place / "predictions.jsonl").write_text("")
+    facts = {"benchmarks": [str(number) for number in range(len(groups))], "audio_seconds": 1.0}
+    (output / "run.json").write_text(json.dumps(facts))
     lines = [
         {
             "id": f"{kind}-{i}",
@@ -95,7 +96,7 @@ def made_up(folder, name, seed, right):
     lines += [
         {"id": "x", "task": task, "raw": raw, **speech} for task, raw in (*answers, ("asr", "<|endoftext|>"))
     ]
-    (output / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (output / "0" / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_the_table_gives_means_spread_and_differences_by_seed(tmp_path):

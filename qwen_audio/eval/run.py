@@ -1,246 +1,378 @@
-"""Run a manifest through a model and score it: predictions.jsonl, scores.json and a table.
+"""Try a system on benchmarks and score it: a run folder (runs.py), a table, a report.
 
     from qwen_audio.eval.run import evaluate
     report = evaluate(qwen_audio.load(), "test.jsonl", "runs/test")
+    print(report.groups[0].scores[0])
 
-Every example gets the prompt of its training form. An example whose audio cannot be read is listed and
-counted as wrong. Answers do not depend on the batch size, and both files are in the order of the manifest.
-`swap_audio` gives every example another example's audio: a model that listens must then fall to chance.
+Every example gets the prompt of its benchmark. Answers are written as they come: the same call goes on where a killed
+one stopped, and comes to the same bytes. What cannot be answered is listed and counts as wrong. Answers do not depend
+on the batch size or the number of processes; predictions.jsonl is in the order of the examples.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 import qwen_audio
-from qwen_audio import tasks
-from qwen_audio.api import QwenAudio, Request, load_window
-from qwen_audio.audio import SAMPLE_RATE, AudioError
-from qwen_audio.data.manifest import AudioRef, Example, read_manifest
-from qwen_audio.eval.benchmarks import of_rows
+from qwen_audio.api import QwenAudio
+from qwen_audio.data.manifest import Example
+from qwen_audio.eval.answering import Ask, Batch, answer_batches, cut, without
+from qwen_audio.eval.choose import Chosen, by_source, choose, swapped_audio
 from qwen_audio.eval.groups import Group, score_benchmark
+from qwen_audio.eval.outputs import Outputs
 from qwen_audio.eval.predictions import Prediction
+from qwen_audio.eval.runs import (
+    Result,
+    Run,
+    alone,
+    check_same,
+    digest_of,
+    load_result,
+    next_part,
+    read_parts,
+    write_benchmark,
+    write_json,
+    write_predictions,
+)
+from qwen_audio.eval.systems import Opening, System
 from qwen_audio.tags import Segment
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SWAP_SEED = 0
+# Manifests, or benchmarks with their examples.
+Data = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Chosen]
+Progress = Callable[[int, int], None]
+Prompt = Callable[[Example], list[Segment]]
 
 
 @dataclass
 class Report:
-    """What an evaluation gave: `groups` by source and task, `predictions` in manifest order, `run` facts."""
+    """What an evaluation gave: a finished run, and the scores of each of its results."""
 
+    run: Run
     groups: list[Group]
-    predictions: list[Prediction]
-    run: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What scores.json holds."""
-        failed = [{"id": p.example.id, "error": p.error} for p in self.predictions if p.error is not None]
-        return {"run": self.run, "groups": [group.to_dict() for group in self.groups], "failed": failed}
+    @property
+    def predictions(self) -> list[Prediction]:
+        """All predictions, benchmark by benchmark, each in the order of its examples."""
+        return [prediction for result in self.run.results for prediction in result.predictions]
 
     def table(self) -> Table:
-        """The scores as a rich table: for each source and task the main score, the others below it."""
-        from rich.table import Table
+        """The scores as a rich table."""
+        from qwen_audio.eval.table import table_of
 
-        title = "audio swapped between examples: a control" if self.run.get("swap_audio") else None
-        table = Table(
-            title=title, caption="brackets: 95 % bootstrap interval; majority: always the commonest answer"
-        )
-        for name in ("source", "task", "n", "failed", "metric", "score", "majority"):
-            table.add_column(
-                name, justify="right" if name in ("n", "failed", "score", "majority") else "left"
-            )
-        for group in self.groups:
-            for row, score in enumerate(group.scores):
-                low, high = score.at(score.interval[0]), score.at(score.interval[1])
-                majority = group.baselines.get(score.metric)
-                table.add_row(
-                    *(
-                        (group.source, group.task, str(score.n), str(score.failures))
-                        if row == 0
-                        else [""] * 4
-                    ),
-                    score.metric,
-                    f"{score} [{low}, {high}]",
-                    "" if majority is None else f"{100 * majority:.1f} %",
-                    end_section=row == len(group.scores) - 1,
-                )
-        return table
+        return table_of(self.run, self.groups)
 
 
 def evaluate(
-    model: QwenAudio,
-    manifest: str | os.PathLike[str],
+    system: System | QwenAudio | Opening,
+    data: Data,
     output: str | os.PathLike[str],
     *,
     only_tasks: Sequence[str] | None = None,
     limit: int | None = None,
     batch_size: int = 8,
+    processes: int = 1,
     swap_audio: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    prompt: Callable[[Example], list[Segment]] = tasks.example_prompt,
+    prompt: Prompt | None = None,
+    facts: dict[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """Answer every example of a manifest and score the answers.
+    """Answer every example and score the answers; a run in `output` that was stopped goes on.
 
     Args:
-        output: folder for predictions.jsonl (written as the answers come) and scores.json.
+        system: a loaded model or any system under test; for several processes an `Opening`, as each opens its own.
+        data: a manifest, several, or what `choose` gives.
+        output: the folder of the run.
         only_tasks: task slugs; None is all of them.
-        limit: at most so many examples, the first ones, of each source and task.
-        progress: called with (examples done, examples in all).
-        prompt: makes the prompt of an example; the default is that of the format (`TagStyle.prompt` has others).
+        limit: at most so many examples of a benchmark, the first ones.
+        batch_size: examples at once; long clips make smaller batches.
+        swap_audio: every example is asked about another one's audio: the score of a model that does not listen.
+        prompt: makes the prompt of an example in place of the benchmark's (`TagStyle.prompt` has others).
+        facts: more for run.json, such as what was found of the training data.
+        progress: called with (examples done, examples in all), at first with what an earlier run has done.
 
     Raises:
-        ManifestError, or ValueError for an unknown task, nothing left to evaluate, or a batch size below 1.
+        ValueError: nothing to evaluate, wrong options, a folder that holds another run or is being written to;
+            ChildProcessError if a process ended early, ConnectionError if a server is not there: the run is then
+            not finished, and the same call goes on with it.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: give 1 or more")
-    examples = select(read_manifest(manifest), only_tasks, limit)
-    if not examples:
-        raise ValueError(f"{manifest}: no example is left to evaluate: check --tasks and --limit")
-    audio = swapped_audio(examples) if swap_audio else [example.audio for example in examples]
+    if processes < 1:
+        raise ValueError(f"processes is {processes}: give 1 or more")
+    chosen = as_chosen(data, only_tasks, limit)
+    began = time.monotonic()
+    with _answering(system, processes, sorted({one.benchmark.task for one in chosen})) as answering:
+        chosen, skipped = _supported(answering, chosen)
+        asks = {one.benchmark.name: _asks(one, swap_audio, prompt) for one in chosen}
+        settings = {
+            "system": {"name": answering.name, **answering.facts()},
+            "skipped": skipped,
+            "batch_size": batch_size,
+            "processes": processes,
+            "limit": limit,
+            "swap_audio": swap_audio,
+            **(facts or {}),
+        }
+        folder = Path(output)
+        with alone(folder):
+            begun = _begin(folder, chosen, asks, settings)
+            batches = [
+                batch
+                for one in chosen
+                for batch in cut(folder / one.benchmark.name, asks[one.benchmark.name], batch_size)
+            ]
+            carried = _answer_rest(answering, chosen, folder, batches, progress)
+            for one in chosen:
+                _collect(folder / one.benchmark.name, one.examples)
+            if carried is not None:
+                begun["wall_seconds"] = round(time.monotonic() - began + carried / processes, 2)
+            return _finish(folder, chosen, begun)
+
+
+def score_outputs(
+    outputs: Outputs,
+    data: Sequence[Chosen],
+    output: str | os.PathLike[str],
+    *,
+    limit: int | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Report:
+    """Score what another system has answered (`read_outputs`): the same files and scores as of a system run here.
+
+    limit: with which `data` was chosen. Raises ValueError for a folder that holds another run.
+    """
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    started, heard = time.monotonic(), 0.0
-    predictions: dict[int, Prediction] = {}
-    partial = folder / "predictions.jsonl.part"  # an earlier result stays until this one is whole
-    with partial.open("w", encoding="utf-8") as stream:
-        for rows in _batches(examples, audio, batch_size):
-            batch = answer_batch(model, [examples[row] for row in rows], [audio[row] for row in rows], prompt)
-            for row, prediction in zip(rows, batch, strict=True):
-                predictions[row] = prediction
-                heard += prediction.seconds
-                stream.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
-            stream.flush()
-            if progress is not None:
-                progress(len(predictions), len(examples))
-    ordered = [predictions[row] for row in range(len(examples))]
-    seconds = time.monotonic() - started
-    run = {
-        "model": model.name,
-        "weights": model.digest(),
-        "manifest": os.fspath(manifest),
-        "manifest_sha256": hashlib.sha256(Path(manifest).read_bytes()).hexdigest()[:16],
-        "examples": len(examples),
-        "tasks": list(only_tasks) if only_tasks else None,
+    asks = {one.benchmark.name: _asks(one, False, None) for one in data}
+    settings = {
+        "system": {"name": outputs.name, **outputs.facts()},
+        "skipped": {},
         "limit": limit,
-        "batch_size": batch_size,
-        "swap_audio": swap_audio,
-        "decoding": "greedy",
-        "version": qwen_audio.__version__,
-        "wall_seconds": round(seconds, 2),
-        "audio_seconds": round(heard, 2),
+        "swap_audio": False,
+        **(facts or {}),
     }
-    report = Report(score_predictions(ordered), ordered, run)
-    _write(folder / "predictions.jsonl", "".join(_line(prediction) for prediction in ordered))
-    _write(folder / "scores.json", json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
-    return report
+    with alone(folder):
+        begun = _begin(folder, data, asks, settings)
+        for one in data:
+            name = one.benchmark.name
+            write_predictions(folder / name, [outputs.predict(name, example) for example in one.examples])
+        return _finish(folder, data, begun)
 
 
-def select(
-    examples: Sequence[Example], only_tasks: Sequence[str] | None = None, limit: int | None = None
-) -> list[Example]:
-    """The examples of the named tasks, at most `limit` of each (source, task), in order."""
-    for name in only_tasks or ():
-        tasks.task_of(name)
+def as_chosen(data: Data, only_tasks: Sequence[str] | None = None, limit: int | None = None) -> list[Chosen]:
+    """Manifests as benchmarks with their examples; what is chosen already as it is, shortened."""
+    paths = [data] if isinstance(data, str | os.PathLike) else list(data)
+    files = [path for path in paths if not isinstance(path, Chosen)]
+    chosen = [one for one in paths if isinstance(one, Chosen)]
+    if files and chosen:
+        raise ValueError("give manifests or chosen benchmarks, not both")
+    if files:
+        return choose(None, files, only_tasks=only_tasks, limit=limit)
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}: give 1 or more")
-    counts: dict[tuple[str, str], int] = {}
-    chosen = []
-    for example in examples:
-        key = (example.source or "", example.task)
-        if only_tasks and example.task not in only_tasks:
-            continue
-        counts[key] = counts.get(key, 0) + 1
-        if limit is None or counts[key] <= limit:
-            chosen.append(example)
+    chosen = [
+        Chosen(one.benchmark, one.examples[:limit])
+        for one in chosen
+        if only_tasks is None or one.benchmark.task in only_tasks
+    ]
+    if not chosen:
+        raise ValueError("no example is left to evaluate: give benchmarks with examples")
     return chosen
 
 
-def swapped_audio(examples: Sequence[Example]) -> list[list[AudioRef]]:
-    """For each example the audio of another one with other recordings, of its source and task, or its task.
-
-    The partner is drawn with a fixed seed. Raises ValueError where a task has one recording only.
-    """
-    rng = np.random.default_rng(SWAP_SEED)
-    swapped: list[list[AudioRef]] = []
-    for example in examples:
-        mine = _recordings(example.audio)
-        others = [e for e in examples if e.task == example.task and not mine & _recordings(e.audio)]
-        near = [e for e in others if e.source == example.source] or others
-        if not near:
-            raise ValueError(f"{example.id}: no other recording of {example.task} to swap with: leave it out")
-        swapped.append(near[int(rng.integers(len(near)))].audio)
-    return swapped
-
-
-def _recordings(audio: Sequence[AudioRef]) -> set[tuple[str, float]]:
-    return {(ref.path, ref.start) for ref in audio}
-
-
-def _batches(examples: Sequence[Example], audio: list[list[AudioRef]], size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of one task and of similar duration, so that little padding is computed."""
-    lengths = [sum(ref.duration or 0.0 for ref in refs) for refs in audio]
-    order = sorted(range(len(examples)), key=lambda row: (examples[row].task, lengths[row], row))
-    batch: list[int] = []
-    for row in order:
-        if batch and (len(batch) == size or examples[row].task != examples[batch[0]].task):
-            yield batch
-            batch = []
-        batch.append(row)
-    yield batch
-
-
-def answer_batch(
-    model: QwenAudio,
-    examples: list[Example],
-    audio: list[list[AudioRef]],
-    prompt: Callable[[Example], list[Segment]],
-) -> list[Prediction]:
-    """Answers to the prompts of examples, each on its recordings of `audio`, computed in one batch."""
-    predictions = [Prediction(example) for example in examples]
-    requests, asked = [], []
-    for prediction, refs in zip(predictions, audio, strict=True):
-        try:
-            waves = [load_window(ref.path, start=ref.start, duration=ref.duration) for ref in refs]
-        except AudioError as error:
-            prediction.error = str(error)
-            continue
-        prediction.seconds = sum(len(wave) for wave in waves) / SAMPLE_RATE
-        example = prediction.example
-        requests.append(Request(example.task, waves, prompt=prompt(example)))
-        asked.append(prediction)
-    for prediction, output in zip(asked, model.run(requests, batch_size=max(len(requests), 1)), strict=True):
-        prediction.raw, prediction.parsed, prediction.problems = output.raw, output.parsed, output.problems
-    return predictions
-
-
 def score_predictions(predictions: Sequence[Prediction]) -> list[Group]:
-    """Scores of each source and task."""
-    members: dict[tuple[str, str], list[Prediction]] = {}
-    for prediction in predictions:
-        example = prediction.example
-        members.setdefault((example.source or "", example.task), []).append(prediction)
-    return [score_benchmark(of_rows(*key), members[key]) for key in sorted(members)]
+    """Scores of the rows of each source and task, whatever published set they are of."""
+    found = {id(prediction.example): prediction for prediction in predictions}
+    return [
+        score(Result(one.benchmark, [found[id(example)] for example in one.examples]))
+        for one in by_source(prediction.example for prediction in predictions)
+    ]
 
 
-def _line(prediction: Prediction) -> str:
-    return json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n"
+def score(result: Result) -> Group:
+    """The scores of a result."""
+    return score_benchmark(result.benchmark, result.predictions)
 
 
-def _write(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+# one run, step by step ----------------------------------------------------------------------------------
+
+
+class _Answering(Protocol):
+    """Whoever answers: this process, or several others."""
+
+    @property
+    def name(self) -> str: ...
+
+    def facts(self) -> dict[str, Any]: ...
+
+    def supports(self, task: str) -> bool: ...
+
+    def answer_batches(
+        self, batches: Sequence[Batch], part: int, progress: Callable[[int], None]
+    ) -> None: ...
+
+
+class _Here:
+    """This process."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.name, self.facts, self.supports = system.name, system.facts, system.supports
+
+    def answer_batches(self, batches: Sequence[Batch], part: int, progress: Callable[[int], None]) -> None:
+        answer_batches(self.system, batches, part, progress)
+
+
+@contextmanager
+def _answering(
+    system: System | QwenAudio | Opening, processes: int, tasks: Sequence[str]
+) -> Iterator[_Answering]:
+    if processes > 1:
+        if not isinstance(system, Opening):
+            raise ValueError("each of several processes opens the system itself: give an Opening of it")
+        from qwen_audio.eval.workers import Workers
+
+        with Workers(system, processes, tasks) as workers:
+            yield workers
+        return
+    if isinstance(system, Opening):
+        system = system.open()
+    if isinstance(system, QwenAudio):
+        from qwen_audio.eval.systems.ours import Ours
+
+        system = Ours(system)
+    yield _Here(system)
+
+
+def _supported(answering: _Answering, chosen: Sequence[Chosen]) -> tuple[list[Chosen], dict[str, str]]:
+    """What the system can answer, and why it is not asked the rest."""
+    able = [one for one in chosen if answering.supports(one.benchmark.task)]
+    skipped = {
+        one.benchmark.name: f"{answering.name} does not do {one.benchmark.task}"
+        for one in chosen
+        if one not in able
+    }
+    if not able:
+        raise ValueError(f"nothing is left to evaluate: {'; '.join(skipped.values())}")
+    return able, skipped
+
+
+def _asks(one: Chosen, swap_audio: bool, prompt: Prompt | None) -> list[Ask]:
+    audio = swapped_audio(one.examples) if swap_audio else [example.audio for example in one.examples]
+    make = prompt or one.benchmark.segments
+    bound = one.benchmark.max_new_tokens
+    return [
+        Ask(example, refs, make(example), bound) for example, refs in zip(one.examples, audio, strict=True)
+    ]
+
+
+def _begin(
+    folder: Path, chosen: Sequence[Chosen], asks: dict[str, list[Ask]], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Check that the folder is of this run or of none, and write what is asked; returns run.json's content."""
+    facts: dict[str, Any] = {
+        "system": settings["system"],
+        "benchmarks": [one.benchmark.name for one in chosen],
+        "leaks": [],
+        "train_manifests": [],
+        **{name: value for name, value in settings.items() if name != "system"},
+        "version": qwen_audio.__version__,
+        "examples": {
+            one.benchmark.name: digest_of(one.benchmark, asks[one.benchmark.name]) for one in chosen
+        },
+    }
+    check_same(folder, facts)
+    for one in chosen:
+        write_benchmark(folder / one.benchmark.name, one.benchmark, one.examples)
+    if (folder / "run.json").exists():
+        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return facts | {name: before[name] for name in ("wall_seconds",) if name in before}
+    write_json(folder / "run.json", facts)
+    return facts
+
+
+def _answer_rest(
+    answering: _Answering,
+    chosen: Sequence[Chosen],
+    folder: Path,
+    batches: Sequence[Batch],
+    progress: Progress | None,
+) -> float | None:
+    """Ask for everything that an earlier run has not answered; what failed there is tried again.
+
+    Returns the seconds that the answers of the earlier run took, None if that run was finished.
+    """
+    done: set[tuple[Path, str]] = set()
+    carried, finished = 0.0, True
+    for one in chosen:
+        place = folder / one.benchmark.name
+        if (place / "predictions.jsonl").exists():
+            done |= {(place, example.id) for example in one.examples}
+        else:
+            finished = False
+            for name, row in read_parts(place, one.examples).items():
+                if row.get("error") is None:
+                    done.add((place, name))
+                    carried += row.get("took", 0.0)
+    total = sum(len(one.examples) for one in chosen)
+    count = len(done)
+
+    def add(number: int) -> None:
+        nonlocal count
+        count += number
+        if progress is not None:
+            progress(count, total)
+
+    add(0)
+    rest = without(batches, lambda place, name: (place, name) in done)
+    if rest:
+        answering.answer_batches(rest, next_part([folder / one.benchmark.name for one in chosen]), add)
+    return None if finished else carried
+
+
+def _collect(folder: Path, examples: Sequence[Example]) -> None:
+    """Parts into predictions.jsonl."""
+    if not (folder / "predictions.jsonl").exists():
+        rows = read_parts(folder, examples)
+        write_predictions(folder, [Prediction.from_dict(example, rows[example.id]) for example in examples])
+
+
+def _finish(folder: Path, chosen: Sequence[Chosen], facts: dict[str, Any]) -> Report:
+    """Score the answers from the files, as whoever reads the run back would."""
+    results = [load_result(folder / one.benchmark.name) for one in chosen]
+    groups = []
+    for result in results:
+        group = score(result)
+        groups.append(group)
+        write_json(folder / result.benchmark.name / "scores.json", scores_of(result, group))
+    heard = sum(prediction.seconds for result in results for prediction in result.predictions)
+    facts = {**facts, "audio_seconds": round(heard, 2)}
+    write_json(folder / "run.json", facts)
+    return Report(Run(folder, facts, results), groups)
+
+
+def scores_of(result: Result, group: Group) -> dict[str, Any]:
+    """What scores.json holds; `partial`: fewer examples than the published set has."""
+    benchmark, predictions = result.benchmark, result.predictions
+    failed = [{"id": p.example.id, "error": p.error} for p in predictions if p.error is not None]
+    content: dict[str, Any] = {
+        "benchmark": benchmark.name,
+        "n": len(predictions),
+        "failures": len(failed),
+        "scores": [one.to_dict() for one in group.scores],
+        "baselines": group.baselines,
+        "missing": group.missing,
+    }
+    if benchmark.count is not None:
+        content["published_count"] = benchmark.count
+        content["partial"] = len(predictions) < benchmark.count
+    return {**content, "failed": failed}

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from qwen_audio.data.manifest import Example, read_manifest
+from qwen_audio.eval.answering import Ask, answer
+from qwen_audio.eval.choose import by_source
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.run import answer_batch, score_predictions, select
+from qwen_audio.eval.run import score_predictions
 from qwen_audio.tags import Segment
 from qwen_audio.train.parallel import World, whole
 from qwen_audio.train.stages import TrainingModule
@@ -24,7 +26,7 @@ def validation_examples(manifest: str | None, count: int) -> list[Example]:
         return []
     examples = list(read_manifest(manifest))
     random.Random(0).shuffle(examples)
-    chosen = select(examples, limit=count)
+    chosen = [example for one in by_source(examples) for example in one.examples[:count]]
     return sorted(chosen, key=lambda e: (e.task, sum(a.duration or 0.0 for a in e.audio)))
 
 
@@ -40,6 +42,7 @@ def validate(
     `prompt` makes the prompt of an example.
     """
     from qwen_audio.api import QwenAudio
+    from qwen_audio.eval.systems.ours import Ours
 
     model: Any = module.model
     own = range(world.rank, len(examples), world.size)
@@ -49,11 +52,11 @@ def validate(
     model.set_attn_implementation("sdpa")
     try:
         with torch.no_grad(), whole(module):
-            asked = QwenAudio(model, processor)
+            asked = Ours(QwenAudio(model, processor))
             for begin in range(0, len(own), BATCH):
                 rows = list(own[begin : begin + BATCH])
-                batch = [examples[row] for row in rows]
-                answers = answer_batch(asked, batch, [e.audio for e in batch], prompt)
+                batch = [Ask(examples[row], examples[row].audio, prompt(examples[row])) for row in rows]
+                answers = answer(asked, batch)
                 predictions.update(zip(rows, answers, strict=True))
     finally:
         module.train(training)
