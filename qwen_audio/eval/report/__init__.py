@@ -1,0 +1,42 @@
+"""Runs as a report to read: report.html (one file, no network), report.md and report.json.
+
+from qwen_audio.eval.report import write_report
+write_report([load_run("out/run")], "out/run")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from qwen_audio.eval.runs import Run
+
+__all__ = ["write_report"]
+
+
+def write_report(runs: Sequence[Run], output: str | os.PathLike[str]) -> None:
+    """Score runs and write report.html, report.md and report.json into a folder, made when missing.
+
+    Recordings are read from where the examples say; one that is gone leaves its example without a player.
+
+    Raises:
+        ValueError: no run, too many, one without a result, or a benchmark that is another task in another run.
+    """
+    from qwen_audio.eval.report.contents import collect
+    from qwen_audio.eval.report.page import page
+    from qwen_audio.eval.report.plain import as_json, as_markdown
+
+    contents = collect(runs)
+    texts = {
+        "report.json": json.dumps(as_json(contents), ensure_ascii=False, indent=1) + "\n",
+        "report.md": as_markdown(contents),
+        "report.html": page(contents),
+    }
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        partial = folder / f"{name}.part"  # a file appears whole or not at all
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(partial, folder / name)
