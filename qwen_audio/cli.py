@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qwen_audio import cli_data, cli_eval, cli_plan, cli_sft
+from qwen_audio import cli_chat, cli_data, cli_edit, cli_eval, cli_plan, cli_sft
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -32,6 +32,8 @@ cli_data.register(app)
 cli_sft.register(app)
 cli_plan.register(app)
 cli_eval.register(app)
+cli_edit.register(app)
+cli_chat.register(app)
 
 Inputs = Annotated[list[str], typer.Argument(help="Audio files, each at most 30 s.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]
@@ -46,6 +48,7 @@ _EXTRAS = {
     "pretty_midi": "synth",
     "peft": "train",
     "tensorboard": "train",
+    "pocketsphinx": "eval",
 }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_audio import tags
+from qwen_audio.player import find_player
+from qwen_audio.player import play as play_file
 from qwen_audio.timestamps import Span
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 _MAX_TITLE = 110
 _NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-# Programs that play a WAV file and end, of FFmpeg, PulseAudio, ALSA, SoX and macOS.
-PLAYERS = (
-    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"), ("paplay",), ("aplay", "-q"), ("play", "-q"), ("afplay",),
-)  # fmt: skip
 
 
 def show(
@@ -37,7 +33,7 @@ def show(
         identity: the id of the example.
         output: the PNG file (None: named by the id, in the present folder). Every clip is written beside it as
             16-bit WAV under the same name; the second clip of an example ends in `-2.wav`.
-        play: also play the clips, with the first of `PLAYERS` that is installed.
+        play: also play the clips, with the first of `player.PLAYERS` that is installed.
 
     Raises:
         ManifestError: a bad manifest. ValueError: an id that is not in it, an output that is no PNG, or no player.
@@ -53,7 +49,7 @@ def show(
     picture = Path(re.sub(r"[^\w.-]+", "_", identity) + ".png" if output is None else output)
     if picture.suffix.lower() != ".png":
         raise ValueError(f"{picture}: the picture is a PNG file: give a name that ends in .png")
-    player = _player() if play else []
+    player = find_player() if play else []
     found = [example for example in read_manifest(manifest) if example.id == identity]
     if not found:
         raise ValueError(f"{manifest}: no example has the id {identity!r}: give one of its ids")
@@ -71,26 +67,8 @@ def show(
     print("\n".join(f"written: {path}" for path in files))
     if player:
         for path in files[1:]:
-            _run(player, path)
+            play_file(player, path)
     return files
-
-
-def _player() -> list[str]:
-    """The command that plays a file; ValueError where none of `PLAYERS` is installed."""
-    for command in PLAYERS:
-        if shutil.which(command[0]):
-            return list(command)
-    names = ", ".join(command[0] for command in PLAYERS)
-    raise ValueError(
-        f"nothing here plays audio: install one of {names}, or open the WAV file beside the picture"
-    )
-
-
-def _run(player: list[str], path: Path) -> None:
-    done = subprocess.run([*player, str(path.absolute())], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ValueError(f"{path}: {player[0]} did not play it: {reason}")
 
 
 def spans_of(example: Example) -> list[Span]:

@@ -1,0 +1,85 @@
+"""The verb `chat` of the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(chat)
+
+
+def chat(
+    audio: Annotated[list[str] | None, typer.Argument(help="Recordings to begin with.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="chat: a dialogue. questions: each one by itself, for models not tuned on dialogues. "
+            "auto: questions for the embedded model, chat for any other."
+        ),
+    ] = "auto",
+    load: Annotated[Path | None, typer.Option(help="Go on with a saved dialogue.")] = None,
+    system: Annotated[str | None, typer.Option(help="System message of a new dialogue.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest word each time.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")
+    ] = None,
+) -> None:
+    """Talk about recordings in the terminal; /help says how."""
+    from qwen_audio.api import load as load_model
+    from qwen_audio.chat import Chat
+    from qwen_audio.generation import CHAT
+    from qwen_audio.questions import Questions
+    from qwen_audio.terminal import Quit, Terminal
+
+    if mode not in ("auto", "chat", "questions"):
+        raise ValueError(f"--mode {mode} is not known: use auto, chat or questions")
+    loaded = load_model(model, device=device)
+    alone = mode == "questions" or (mode == "auto" and loaded.name == "embedded")
+    dialogue: Chat = Questions(loaded) if alone else loaded.chat(sampling=None if greedy else CHAT)
+    if system is not None:
+        dialogue.system = system
+    terminal = Terminal(loaded, dialogue, _show)
+    person = sys.stdin.isatty()
+    if person:
+        _line_editing()
+        kind = "each question is answered by itself" if alone else "a dialogue"
+        print(
+            f"model: {loaded.name} ({kind}). Write or drag in the path of a recording, then ask. /help for more."
+        )
+    if load is not None:
+        terminal.handle(f"/load {load}")
+    for path in audio or []:
+        terminal.handle(f"/add {path!r}")
+    try:
+        while True:
+            terminal.handle(input("> " if person else ""))
+    except (EOFError, Quit):
+        pass
+    except KeyboardInterrupt:
+        print()
+
+
+def _show(text: str) -> None:
+    # A terminal obeys escape codes; none may come from a file name or a model.
+    sys.stdout.write("".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text))
+    sys.stdout.flush()
+
+
+def _line_editing() -> None:
+    """Arrow keys and earlier lines at the prompt, where the platform has them."""
+    try:
+        import readline
+    except ImportError:
+        return
+    readline.set_auto_history(True)
+    readline.parse_and_bind("tab: complete")
+    readline.set_completer_delims(" \t\n\"'")

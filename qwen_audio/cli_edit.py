@@ -1,0 +1,73 @@
+"""The verbs of the command line that find words and sounds in a recording and edit it by them: `ground`, `edit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Recording = Annotated[str, typer.Argument(help="Audio file.", show_default=False)]
+Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")]
+Language = Annotated[str | None, typer.Option(help="Code of the language; predicted if absent.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(ground)
+    app.command()(edit)
+
+
+def ground(
+    audio: Recording,
+    query: Annotated[str, typer.Argument(help="For example: find the word seven")],
+    style: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    language: Language = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Say from when to when something is heard: start, end and name, a line each."""
+    from qwen_audio.api import load
+    from qwen_audio.editing import ground as find
+
+    if style not in ("text", "json"):
+        raise ValueError(f"--format {style} is not known here: use text or json")
+    found = find(load(model, device=device), audio, query, language)
+    print(found.text if style == "text" else json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
+
+
+def edit(
+    audio: Recording,
+    instruction: Annotated[
+        str, typer.Argument(help="For example: remove the word seven; bleep from 1.2 to 1.8")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="File to write (wav, flac, ogg, mp3); NAME.edited.wav if absent.")
+    ] = None,
+    edits: Annotated[
+        Path | None, typer.Option("--list", help="Write the list of edits as JSON, too.")
+    ] = None,
+    language: Language = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Change a recording by words, sounds or times: remove, keep, mute, bleep, swap. The file itself stays."""
+    from qwen_audio.api import load
+    from qwen_audio.editing import edit as change
+    from qwen_audio.editing import read_instruction
+    from qwen_audio.editing.tool import writable_format
+
+    read_instruction(instruction)  # before a model is loaded for nothing
+    target = output or Path(audio).with_suffix(".edited.wav")
+    writable_format(target)
+    if target.exists() and (output is None or target.samefile(audio)):
+        raise ValueError(f"{target} exists already: name another file with --output")
+    done = change(load(model, device=device), audio, instruction, language)
+    done.save(target)
+    if edits is not None:
+        edits.parent.mkdir(parents=True, exist_ok=True)
+        edits.write_text(json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print(done.text)
+    print(f"written: {target} ({done.samples.shape[1] / done.rate:.2f} s)")

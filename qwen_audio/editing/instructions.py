@@ -1,0 +1,242 @@
+"""What an instruction to find or edit asks for, read by rules: English, plain and exact.
+
+    read_instruction('remove the second word "seven"')
+    # Instruction("remove", (Target("words", "seven", 2),))
+
+The same rules read what a chat model answers to such a request ("Cut from 1.20 to 1.55."), so that a dialogue drives
+the same tool as the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qwen_audio import tags
+
+KINDS = ("find", "remove", "keep", "mute", "bleep", "swap")
+
+
+class InstructionError(ValueError):
+    """An instruction that cannot be understood or carried out. The message says what to write instead."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to look for.
+
+    Attributes:
+        kind: "words" (spoken), "sound" (a label of an event), "any" (spoken, else a sound), "position" (a number of
+            words from the beginning or the end, or one word by its place), "pauses", or "time".
+        text: the words or the label.
+        which: of several occurrences the first (1), second (2) ... or the last (-1); None: all. For "position": the
+            place of the word, or with `count` the end to count from (1 or -1).
+        count: for "position", how many words.
+        start, end: seconds, for "time".
+        exact: a person said the time; False where a model did, whose times are some hundredths of a second off.
+    """
+
+    kind: str
+    text: str = ""
+    which: int | None = None
+    count: int | None = None
+    start: float = 0.0
+    end: float = 0.0
+    exact: bool = True
+
+    def __str__(self) -> str:
+        place = {None: "", -1: "last "}.get(self.which, f"number {self.which} of ")
+        if self.kind == "time":
+            return f"{self.start:.2f} to {self.end:.2f} s"
+        if self.kind == "position":
+            if self.count is None:
+                return "the last word" if self.which == -1 else f"word {self.which}"
+            return f"the {'last' if self.which == -1 else 'first'} {self.count} words"
+        return "pauses" if self.kind == "pauses" else f'{place}"{self.text}"'
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What to do (one of `KINDS`) with which parts of a recording."""
+
+    kind: str
+    targets: tuple[Target, ...]
+
+
+# The order matters: "cut" is also in "cut it down to".
+_VERBS = (
+    ("keep", r"keep(?: only| just)?|extract|leave only"
+             r"|(?:cut|shorten|crop|trim|reduce)\s+(?:it\s+|\S+\s+)?(?:down\s+)?to"),
+    ("swap", r"swap|exchange|switch(?: the places of)?"),
+    ("bleep", r"bleep(?: out| over)?|beep(?: out| over)?|censor"),
+    ("mute", r"mute|silence|blank(?: out)?"),
+    ("remove", r"remove|delete|erase|cut(?: out| away)?|take out|drop|get rid of|strip|trim"),
+    ("find", r"find|locate|show|ground|(?:where|when) (?:is|are|do you hear|do i hear)"),
+)  # fmt: skip
+_POLITE = r"(?:please|kindly|now|then|can you|could you|would you|will you|i want you to|i would like you to|let us)"
+_BEGINNING = re.compile(rf"(?:{_POLITE}[\s,]+)*", re.I)
+_ORDINALS = {
+    name: place
+    for place, names in enumerate(
+        ("first 1st", "second 2nd", "third 3rd", "fourth 4th", "fifth 5th", "sixth 6th", "seventh 7th", "eighth 8th",
+         "ninth 9th", "tenth 10th"), start=1,
+    )
+    for name in names.split()
+} | {"last": -1, "final": -1}  # fmt: skip
+_NUMBERS = {
+    name: number
+    for number, name in enumerate(
+        ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=1
+    )
+}
+_QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d", '"'))
+_QUOTED = re.compile(r'"([^"]*)"|(?<!\w)\'([^\']*(?:\'\w[^\']*)*)\'(?!\w)')
+_ORDINAL = "|".join(_ORDINALS)
+_TIME = r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?"
+_FROM_TO = re.compile(
+    rf"(?:from|between)?\s*({_TIME})\s*(?:s|sec|seconds)?\s*(?:to|and|until|-)\s*({_TIME})"
+    r"\s*(?:s|sec|seconds)?",
+    re.I,
+)
+_TRAILING = re.compile(
+    r"\s*(?:(?:in|from|out of|of) (?:it|this|that|the|my)?\s*(?:audio|recording|clip|file|sound file|speech)?(?: \d+)?"
+    r"|(?:is |are )?(?:spoken|said|heard|uttered))?\s*(?:please)?\s*[.?!]*\s*$",
+    re.I,
+)
+EXAMPLE = (
+    'write for example: remove the word "seven"; keep the first three words; bleep from 1.2 to 1.8; '
+    "mute the sound of a dog"
+)
+
+
+def read_instruction(text: str) -> Instruction:
+    """The instruction in a sentence.
+
+    Raises:
+        InstructionError: no verb of `KINDS` (or one that means the same) begins it, or nothing is named.
+    """
+    plain = " ".join(text.translate(_QUOTES).split())
+    begin = _BEGINNING.match(plain)
+    rest = plain[begin.end() if begin else 0 :]
+    verbs = ((kind, re.match(rf"(?:{pattern})\b", rest, re.I)) for kind, pattern in _VERBS)
+    kind, match = next(((kind, match) for kind, match in verbs if match), ("", None))
+    if match is None:
+        raise InstructionError(f"{text!r} does not begin with what to do: {EXAMPLE}")
+    targets = _targets(rest[match.end() :].strip(" :,"))
+    if not targets:
+        raise InstructionError(f"{text!r} does not say what to {kind}: {EXAMPLE}")
+    if kind == "swap" and len(targets) != 2:
+        raise InstructionError(
+            f'{text!r}: a swap needs two things, for example: swap the words "one" and "three"'
+        )
+    return Instruction(kind, targets)
+
+
+def _targets(text: str) -> tuple[Target, ...]:
+    """The parts named in what follows the verb; quoted ones keep their spaces and the word "and"."""
+    held: list[str] = []
+
+    def hold(match: re.Match[str]) -> str:
+        held.append(next(group for group in match.groups() if group is not None))
+        return f"\x00{len(held) - 1}\x00"
+
+    shown = _QUOTED.sub(hold, text)
+    times = _FROM_TO.fullmatch(_TRAILING.sub("", shown).strip())
+    if times:
+        return (_time(times[1], times[2]),)
+    targets: list[Target] = []
+    before = ""  # what was said of the target in front: "the words one and three" are two words
+    for part in re.split(r"\s*(?:,\s*and\b|,|\band\b|&)\s*", _TRAILING.sub("", shown)):
+        if part:
+            target, before = _target(part, held, before)
+            targets.append(target)
+    return tuple(targets)
+
+
+def _target(part: str, held: list[str], before: str) -> tuple[Target, str]:
+    times = _FROM_TO.fullmatch(part)
+    if times:
+        return _time(times[1], times[2]), before
+    if re.fullmatch(
+        r"(?:all |the |every |any )*(?:silences?|pauses?)(?: at both ends| between .*)?", part, re.I
+    ):
+        return Target("pauses"), before
+    numbers = "|".join(_NUMBERS)
+    match = re.fullmatch(rf"(?:only |the )*({_ORDINAL})\s+(\d+|{numbers})\s+words?", part, re.I)
+    if match and abs(_ORDINALS[match[1].lower()]) == 1:
+        count = _NUMBERS.get(match[2].lower()) or int(match[2])
+        return Target("position", which=_ORDINALS[match[1].lower()], count=count), before
+    match = re.fullmatch(rf"(?:only |the )*({_ORDINAL})\s+word", part, re.I)
+    if match:
+        return Target("position", which=_ORDINALS[match[1].lower()]), before
+    return _named(part, held, before)
+
+
+def _named(part: str, held: list[str], before: str) -> tuple[Target, str]:
+    """`the second word "seven"`, `every "seven"`, `the sound of a dog`, `dog barking`."""
+    match = re.fullmatch(
+        rf"(?P<all>(?:all|every|each)(?:\s+(?:of\s+)?the)?\s+)?(?:the\s+|a\s+|an\s+)?(?:(?P<which>{_ORDINAL})\s+)?"
+        r"(?P<kind>(?:occurrences?\s+of\s+)?(?:the\s+)?(?:words?|phrases?)\b\s*|(?:sounds?|noises?)\s+of\s+(?:an?\s+|the\s+)?)?"
+        r"(?P<name>.*?)(?P<after>\s+(?:sounds?|noises?))?",
+        part,
+        re.I | re.S,
+    )
+    assert match is not None  # every part of it is optional
+    kind = (match["kind"] or before or "").lower()
+    name = re.sub("\x00(\\d+)\x00", lambda m: held[int(m[1])], match["name"]).strip()
+    which = _ORDINALS[match["which"].lower()] if match["which"] else None
+    if not name and match["which"]:  # "the second" of nothing
+        name, which = match["which"], None
+    quoted = "\x00" in match["name"]
+    if "word" in kind or "phrase" in kind or (quoted and not match["after"]):
+        return Target("words", name, which), kind
+    if "sound" in kind or "noise" in kind or match["after"]:
+        return Target("sound", name, which), kind
+    return Target("any", name, which), kind
+
+
+def _seconds(text: str) -> float:
+    """Seconds of `83.5`, `1:23.5` or `1:02:03`."""
+    total = 0.0
+    for part in text.split(":"):
+        total = 60 * total + float(part)
+    return total
+
+
+def _time(start: str, end: str) -> Target:
+    begin, stop = _seconds(start), _seconds(end)
+    if stop <= begin:
+        raise InstructionError(f"{start} to {end} is no stretch of time: give the earlier time first")
+    return Target("time", start=begin, end=stop)
+
+
+_SPOKEN_TIMES = re.compile(rf"from ({_TIME}) to ({_TIME})", re.I)
+_ANSWER_VERBS = re.compile(r"\b(keep|cut|remove|delete|mute|silence|bleep|beep|swap|exchange)\b", re.I)
+_MEANS = {"cut": "remove", "delete": "remove", "silence": "mute", "beep": "bleep", "exchange": "swap"}
+
+
+def read_answer(request: str, answer: str) -> Instruction | None:
+    """The edit that a model's answer to an editing request names by times; None if it names none.
+
+    `Cut from <|1.20|> to <|1.55|>.` says what to do; of an answer of times alone (`From 1.20 to 1.55.`) the request
+    says it. What is quoted in the answer, such as what remains to be heard, is not read.
+    """
+    try:
+        asked: str | None = read_instruction(request).kind
+    except InstructionError:
+        asked = None
+    plain = re.sub(rf"<\|({_TIME})\|>", r"\1", answer.translate(_QUOTES))
+    for tag in (tags.END_OF_TEXT, tags.IM_END):
+        plain = plain.replace(tag, " ")
+    plain = re.sub(r'"[^"]*"', " ", plain)
+    times = [(_seconds(a), _seconds(b)) for a, b in _SPOKEN_TIMES.findall(plain)]
+    times = [(a, b) for a, b in times if a < b]
+    if not times:
+        return None
+    verb = _ANSWER_VERBS.search(plain)
+    said = _MEANS.get(verb[1].lower(), verb[1].lower()) if verb else None
+    # Mute and bleep are cut lists too, of which the request says what becomes of them.
+    kind = asked if said is None or (said == "remove" and asked in ("mute", "bleep", "swap")) else said
+    if kind is None or kind == "find" or (kind == "swap" and len(times) != 2):
+        return None
+    return Instruction(kind, tuple(Target("time", start=a, end=b, exact=False) for a, b in times))

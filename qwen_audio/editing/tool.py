@@ -1,0 +1,184 @@
+"""Editing a recording by an instruction: find what it names, change the samples, say what was done.
+
+    done = edit(model, "talk.wav", 'remove the word "seven"')
+    done.save("talk.edited.wav")
+
+The recording keeps its rate and its channels; the model hears a copy at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+from qwen_audio.audio import SAMPLE_RATE, AudioError, AudioSource, load_audio
+from qwen_audio.editing.cuts import Edit, apply_edits
+from qwen_audio.editing.ground import Finder
+from qwen_audio.editing.instructions import Instruction, InstructionError, Target, read_instruction
+from qwen_audio.timestamps import Span
+
+if TYPE_CHECKING:
+    from qwen_audio.api import QwenAudio
+
+# Endings that can be written, with libsndfile's names for them.
+FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edited recording.
+
+    Attributes:
+        samples: (channels, n) float32.
+        rate: Hz.
+        edits: what was done, in order, with exact times.
+        problems: what was odd about the transcript that the edit went by.
+    """
+
+    samples: np.ndarray
+    rate: int
+    edits: list[Edit]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def wave(self) -> tuple[np.ndarray, int]:
+        """(mono samples, rate), which `transcribe` and the others take."""
+        return self.samples.mean(axis=0), self.rate
+
+    @property
+    def text(self) -> str:
+        """One line for each edit."""
+        lines = []
+        for done in self.edits:
+            line = f"{done.kind}\t{done.start:.3f}\t{done.end:.3f}\t{done.what}"
+            if done.other_start is not None:
+                line += f"\twith {done.other_start:.3f} {done.other_end:.3f}"
+            lines.append(line.rstrip())
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the list of edits, the length before rounding."""
+        data: dict[str, Any] = {
+            "edits": [done.to_dict() for done in self.edits],
+            "seconds": round(self.samples.shape[1] / self.rate, 4),
+        }
+        return data | ({"problems": self.problems} if self.problems else {})
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recording; the ending says the format (wav, flac, ogg, mp3). It appears whole or not at all.
+
+        Raises ValueError for another ending.
+        """
+        target = Path(path)
+        style = writable_format(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".part")
+        soundfile.write(partial, self.samples.T, self.rate, format=style)
+        os.replace(partial, target)
+        return target
+
+
+def writable_format(path: Path) -> str:
+    """libsndfile's name of the format that a file's ending asks for; ValueError for one that cannot be written."""
+    style = FORMATS.get(path.suffix.lower())
+    if style is None:
+        raise ValueError(f"{path} cannot be written: let its name end in {', '.join(FORMATS)}")
+    return style
+
+
+def edit(
+    model: QwenAudio, audio: AudioSource, instruction: str | Instruction, language: str | None = None
+) -> Edited:
+    """A recording changed as an instruction says: remove, keep, mute, bleep or swap words, sounds or times.
+
+    Boundaries of what the model found are moved to the quietest moment near by, then to a zero crossing. All
+    occurrences are meant unless one is named (`the second "seven"`).
+
+    Raises InstructionError for what cannot be read or found, or would leave nothing; AudioError for the audio.
+    """
+    asked = read_instruction(instruction) if isinstance(instruction, str) else instruction
+    if asked.kind == "find":
+        raise InstructionError("this only finds: begin with remove, keep, mute, bleep or swap")
+    samples, rate = read_sound(audio)
+    finder = Finder(model, _for_model(samples, rate), language)
+    edits = plan(finder, asked)
+    try:
+        changed, done = apply_edits(samples, rate, edits)
+    except ValueError as error:
+        raise InstructionError(str(error)) from None
+    return Edited(changed, rate, done, finder.problems)
+
+
+def plan(finder: Finder, asked: Instruction) -> list[Edit]:
+    """The edits that an instruction means in a recording; InstructionError where it names what is not there."""
+    groups = [[_place(finder, target, span) for span in finder.spans(target)] for target in asked.targets]
+    spans = [span for group in groups for span in group]
+    if asked.kind == "swap":
+        for target, group in zip(asked.targets, groups, strict=True):
+            if len(group) != 1:
+                raise InstructionError(
+                    f"{target} is there {len(group)} times: say which, for example the first {target}"
+                )
+        first, second = sorted(spans, key=lambda span: span.start)
+        name = f"{first.label} and {second.label}" if first.label or second.label else ""
+        return [Edit("swap", first.start, first.end, name, second.start, second.end)]
+    if asked.kind == "keep":
+        return _all_but(finder, spans)
+    return [Edit(asked.kind, span.start, span.end, span.label) for span in spans]
+
+
+def _place(finder: Finder, target: Target, span: Span) -> Span:
+    """Times that a person gave are meant; those that the model gave are moved to a quiet place."""
+    meant = target.kind == "pauses" or (target.kind == "time" and target.exact)
+    return span if meant else finder.widen(span)
+
+
+def _all_but(finder: Finder, spans: list[Span]) -> list[Edit]:
+    """Removals of what lies outside the spans; words between two kept ones go, a pause between them stays."""
+    edits, at = [], 0.0
+    for span in sorted(spans, key=lambda s: s.start):
+        between = [w.word for w in finder.words_between(at, span.start)]
+        if span.start > at and (between or at == 0.0):
+            edits.append(Edit("remove", at, span.start, " ".join(between)))
+        at = max(at, span.end)
+    if at < finder.seconds:
+        edits.append(
+            Edit(
+                "remove",
+                at,
+                finder.seconds,
+                " ".join(w.word for w in finder.words_between(at, finder.seconds)),
+            )
+        )
+    return edits
+
+
+def read_sound(audio: AudioSource) -> tuple[np.ndarray, int]:
+    """(channels, n) float32 and rate of a recording as it is; what libsndfile cannot read comes as mono at 16 kHz.
+
+    Raises AudioError as `load_audio`, for a damaged file too.
+    """
+    if isinstance(audio, tuple):
+        wave = load_audio(audio)
+        array = np.asarray(audio[0])
+        plain = array.ndim == 1 and array.dtype.kind == "f"
+        return (array[None].astype(np.float32), int(audio[1])) if plain else (wave[None], SAMPLE_RATE)
+    if not isinstance(audio, str | os.PathLike):
+        return load_audio(audio)[None], SAMPLE_RATE
+    mono = load_audio(audio)  # it says what is wrong with a file
+    try:
+        samples, rate = soundfile.read(audio, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        return mono[None], SAMPLE_RATE
+    if abs(len(samples) / rate - len(mono) / SAMPLE_RATE) > 0.01:
+        raise AudioError(f"'{audio}' is a chain of several streams: convert it to wav first.")
+    return np.ascontiguousarray(samples.T), rate
+
+
+def _for_model(samples: np.ndarray, rate: int) -> np.ndarray:
+    return load_audio((samples.mean(axis=0), rate))

@@ -1,0 +1,93 @@
+"""A dialogue with a model that was not tuned on dialogues: each question is put by itself about the newest recordings.
+
+    chat = Questions(model)
+    print(chat.say([{"audio": "rain.wav"}, {"text": "Which sound event is heard?"}]).text)
+
+It has the interface of `chat.Chat`, so programs need not care which of the two they talk to; what was said before is
+not remembered, only the recordings are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qwen_audio.audio import load_audio
+from qwen_audio.chat import Chat, Reply
+from qwen_audio.chatml import ChatError, Clip, Turn
+from qwen_audio.messages import Recording
+
+if TYPE_CHECKING:
+    from qwen_audio.api import QwenAudio
+
+
+class Questions(Chat):
+    """Questions about recordings, one at a time; see `chat.Chat` for what can be called.
+
+    A question with recordings is about these; one without is about those of the last turn that had any. The request
+    "Transcribe the speech." and the other questions of the task table are put in the tags of their task, which is
+    what such a model was trained on.
+    """
+
+    def __init__(self, model: QwenAudio) -> None:
+        super().__init__(model.model, model.processor)
+        self._asked = model
+
+    def _answer(
+        self,
+        system: str,
+        history: Sequence[Turn],
+        query: Turn,
+        max_new_tokens: int,
+        on_text: Callable[[str], None] | None,
+    ) -> Reply:
+        from qwen_audio.api import Request
+
+        clips = query.clips or next((turn.clips for turn in reversed(history) if turn.clips), [])
+        question = " ".join(part for part in query.query if isinstance(part, str)).strip()
+        if not clips:
+            raise ChatError("there is no recording yet: give one with the question")
+        if not question:
+            raise ChatError("there is no question: write what you want to know about the recording")
+        waves = [_wave(clip) for clip in clips]
+        task = _task_of(question)
+        request = (
+            Request(task, waves, max_new_tokens=max_new_tokens)
+            if task
+            else Request("audio_qa", waves, question=question, max_new_tokens=max_new_tokens)
+        )
+        output = self._asked.run([request])[0]
+        text = output.parsed.text or output.parsed.label or ""
+        if on_text is not None and text:
+            on_text(text)
+        early = next((problem for problem in output.problems if "ended there" in problem), "")
+        ended_by = "loop" if "repeated" in early else "length" if early else "end"
+        reply = Reply(text, output.raw, ended_by, 0, 0, 0)
+        self.system, self.history = system, [*history, Turn(query.query, text)]
+        self.last_reply = reply
+        return reply
+
+
+def _task_of(question: str) -> str | None:
+    """The task whose own question this is, if it is that of one that can be asked without more."""
+    from qwen_audio.tasks import TASKS
+
+    wanted = question.rstrip(".?! ").casefold()
+    for row in TASKS.values():
+        if (
+            row.question
+            and row.question.rstrip(".?! ").casefold() == wanted
+            and row.text_language != "target"
+        ):
+            return row.slug
+    return None
+
+
+def _wave(clip: Clip) -> np.ndarray:
+    if isinstance(clip, Recording) and clip.wave is not None:
+        return clip.wave
+    if isinstance(clip, Recording) and clip.path is not None:
+        return load_audio(clip.path)
+    raise ChatError("a turn of the history holds a clip without its sound: give the recording again")

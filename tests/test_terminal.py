@@ -1,0 +1,215 @@
+"""Chat in the terminal: lines of a person, files dragged in, commands, edits, a real pseudo-terminal."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import qwen_audio
+from qwen_audio.api import load
+from qwen_audio.chat import Chat, Reply
+from qwen_audio.chatml import Turn
+from qwen_audio.questions import Questions
+from qwen_audio.terminal import Quit, Terminal, split_paths
+
+CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
+WORDS = CLIPS / "words.flac"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load(device="cpu")
+
+
+class Session:
+    """A terminal whose output is kept."""
+
+    def __init__(self, model, chat=None):
+        self.pieces = []
+        self.terminal = Terminal(model, chat or Questions(model), self.pieces.append)
+
+    def __call__(self, line):
+        self.pieces.clear()
+        self.terminal.handle(line)
+        return "".join(self.pieces)
+
+
+@pytest.fixture
+def talk(tmp_path):
+    copy = tmp_path / "my talk.flac"
+    copy.write_bytes(WORDS.read_bytes())
+    return copy
+
+
+def test_paths_are_found_however_a_terminal_writes_them(talk):
+    plain = talk.with_name("plain.wav")
+    plain.write_bytes(b"")
+    escaped = str(talk).replace(" ", "\\ ")
+    quoted_url = f"file://{str(talk).replace(' ', '%20')}"
+    for line in (str(talk), f"'{talk}'", f'"{talk}"', escaped, quoted_url):
+        assert split_paths(line) == ([talk], ""), line
+    assert split_paths(f"'{talk}' {plain} what's the difference?") == (
+        [talk, plain],
+        "what's the difference?",
+    )
+    assert split_paths('is it "rain"? isn\'t it') == ([], 'is it "rain"? isn\'t it')
+    assert split_paths("/no/such/file.wav what?") == ([], "/no/such/file.wav what?")
+    assert split_paths("x" * 5000)[0] == [] and split_paths("a\0b")[0] == []
+
+
+def test_a_session(model, talk, tmp_path):
+    session = Session(model)
+    said = model.transcribe(talk).text
+    assert "no recording yet" in session("What is it?") or "there is no recording yet" in session(
+        "What is it?"
+    )
+    assert "[1] my talk.flac, 3.4 s" in session(str(talk))
+    assert session("Transcribe the speech.").strip() == said
+    assert session("transcribe the speech").strip() == said  # the recording is remembered
+    words = session("/words 1").split()
+    assert words[2::3] == [w.word for w in model.transcribe(talk, word_timestamps=True).words]
+    assert str(talk) in session("/audio")
+    assert "written" in session(f"/save {tmp_path / 'talk.json'}")
+    assert said in session("/history")
+    assert "1 turns" in session("/undo") and "forgotten" in session("/clear")
+    assert "nothing was said" in session("/history") and "no recording" in session("/audio")
+    assert "2 turns, 1 recordings" in session(f"/load {tmp_path / 'talk.json'}")
+    assert session("Transcribe the speech.").strip() == said
+    assert "/words" in session("/help") and session("  ") == ""
+    with pytest.raises(Quit):
+        session("/quit")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("/nothing", "no command /nothing"),
+        ("/play 7", "no recording 7"),
+        ("/words x", "no recording x"),
+        ("/save", "name a file"),
+        ("/load /no/such/file.json", "No such file"),
+        ("/add /no/such.wav", "no recording"),
+        ("/edit paint it", "does not begin with what to do"),
+        ("remove the word banana", "'banana' is not heard"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(model, talk, line, says):
+    session = Session(model)
+    session(str(talk))
+    shown = session(line)
+    assert shown.startswith("! ") and says in shown and shown.count("\n") == 1
+
+
+def test_a_file_that_is_no_audio_leaves_the_session_as_it_was(model, tmp_path):
+    (tmp_path / "notes.txt").write_text("no sound")
+    session = Session(model)
+    assert session(str(tmp_path / "notes.txt")).startswith("! ")
+    assert session.terminal.sounds == []
+
+
+def test_an_edit_makes_a_new_recording_that_is_asked_about_next(model, talk):
+    session = Session(model)
+    session(str(talk))
+    before = session("Transcribe the speech.").split()
+    shown = session("Please remove the last word.")
+    assert "remove\t" in shown and "[2] my talk.edited.wav" in shown
+    assert session("Transcribe the speech.").split() == before[:-1]
+    assert "my talk.edited-2.wav" in session("/edit bleep the first word")
+    assert talk.read_bytes() == WORDS.read_bytes()
+
+
+class Scripted(Chat):
+    """A dialogue whose answers are given: no small model here was tuned to write lists of cuts."""
+
+    answers = ()
+
+    def _answer(self, system, history, query, max_new_tokens, on_text):
+        answer = self.answers[len(history)]
+        on_text(answer)
+        self.last_reply = Reply(answer, answer, "end", 0, 0, 0)
+        self.history = [*history, Turn(query.query, answer)]
+        return self.last_reply
+
+
+def test_the_answer_of_a_chat_model_drives_the_edit(model, talk):
+    chat = Scripted(model.model, model.processor)
+    chat.answers = (
+        "Cut from <|1.00|> to <|1.50|>.",
+        'The word "x" is not spoken, so there is nothing to cut.',
+    )
+    session = Session(model, chat)
+    session(str(talk))
+    shown = session('cut "eight" out of it')
+    assert "Cut from" in shown and "remove\t" in shown and "[2] my talk.edited.wav" in shown
+    seconds = [sound.seconds for sound in session.terminal.sounds]
+    assert 0.3 < seconds[0] - seconds[1] < 0.8
+    shown = session("remove the word x")
+    assert "nothing to cut" in shown and "[3]" not in shown
+
+
+def test_a_player_gets_the_recording(model, talk, tmp_path, monkeypatch):
+    session = Session(model)
+    session(str(talk))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert "nothing here plays audio" in session("/play")
+    (tmp_path / "bin").mkdir()
+    aplay = tmp_path / "bin" / "aplay"
+    aplay.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/played"\n', encoding="utf-8")
+    aplay.chmod(0o755)
+    assert session("/play 1") == ""
+    assert (tmp_path / "played").read_text().strip() == f"-q {talk}"
+
+
+def test_in_a_real_terminal(talk):
+    """Under a pseudo-terminal, as over SSH: a prompt, an answer, Ctrl-C at the prompt ends."""
+    main, other = pty.openpty()
+    env = {**os.environ, "TERM": "vt100", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "qwen_audio.cli", "chat", str(talk), "--device", "cpu"]
+    process = subprocess.Popen(
+        command, stdin=other, stdout=other, stderr=other, env=env, start_new_session=True
+    )
+    os.close(other)
+    seen = ""
+
+    def until(text, seconds=120):
+        nonlocal seen
+        end = time.monotonic() + seconds
+        while text not in seen and time.monotonic() < end:
+            if select.select([main], [], [], 0.2)[0]:
+                try:
+                    seen += os.read(main, 65_536).decode(errors="replace")
+                except OSError:
+                    break
+        assert text in seen, seen
+        seen = seen.split(text, 1)[1]
+
+    try:
+        until("[1] my talk.flac")
+        until("> ")
+        os.write(main, b"Transcribe the speech.\n")
+        until(load(device="cpu").transcribe(talk).text)
+        until("> ")
+        os.write(main, b"\x04")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(main)
+
+
+def test_through_a_pipe(talk):
+    lines = f"{talk}\nTranscribe the speech.\n/quit\n"
+    command = [sys.executable, "-m", "qwen_audio.cli", "chat", "--device", "cpu"]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and load(device="cpu").transcribe(talk).text in done.stdout, done.stderr
+
+
+def test_escape_codes_do_not_reach_the_terminal(capsys):
+    from qwen_audio.cli_chat import _show
+
+    _show("a\x1b[31mb\x07\n")
+    assert capsys.readouterr().out == "a\ufffd[31mb\ufffd\n"
