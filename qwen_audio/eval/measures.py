@@ -325,18 +325,23 @@ _DEFAULTS = {
     "text": ("bleu", "accuracy"),
     "turns": ("der", "accuracy"),
     "entities": ("entity_f1", "accuracy"),
-    "events": ("event_f1", "accuracy"),
+    "events": ("event_f1", "segment_f1", "accuracy"),
     "pitch": ("pitch_accuracy", "accuracy"),
-    "intent": ("accuracy", "accuracy_lenient", "intent_and_slots"),
+    "intent": ("accuracy", "accuracy_lenient", "intent_and_slots", "slot_f1"),
+    "note": ("note_instrument", "note_qualities_map", "pitch_accuracy", "note_velocity", "accuracy"),
+}
+# Tasks that are not scored as others with the same kind of answer.
+_DEFAULTS_OF_TASKS = {
+    "audio_caption": ("cider", "bleu", "accuracy"),
+    "music_caption": ("cider", "bleu", "accuracy"),
+    "speaker_verification": ("accuracy", "accuracy_lenient", "eer"),
 }
 
 
 def default_measures(task: str) -> tuple[str, ...]:
-    """What a task is scored by where a benchmark says nothing, the main one first; ValueError for an unknown task.
-
-    BLEU of captions is no substitute for CIDEr and says little unless they are templates.
-    """
-    return _DEFAULTS.get(tasks.task_of(task).body, ("accuracy", "accuracy_lenient"))
+    """What a task is scored by where a benchmark says nothing, the main one first; ValueError for an unknown task."""
+    body = tasks.task_of(task).body
+    return _DEFAULTS_OF_TASKS.get(task) or _DEFAULTS.get(body, ("accuracy", "accuracy_lenient"))
 
 
 def measure(
