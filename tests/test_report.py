@@ -109,7 +109,10 @@ def run(results: list[Result], name: str = "ours", folder: str = "out/one", **fa
 @pytest.fixture(scope="module")
 def both(clip) -> list[Run]:
     one = run(
-        [transcripts(clip), words(clip), labels(clip)], limit=12, skipped={"der": EVIL}, leaks=[{"id": EVIL}]
+        [transcripts(clip), words(clip), labels(clip)],
+        limit=12,
+        skipped={"der": EVIL},
+        leaks=[{"id": EVIL, "how": EVIL, "manifest": EVIL, "line": 1}],
     )
     two = run(
         [transcripts(clip, worse=7), labels(clip)], name=f"other {EVIL}", folder="out/two", swap_audio=True

@@ -14,7 +14,7 @@ from qwen_audio.eval.score import Score
 if TYPE_CHECKING:
     from rich.table import Table
 
-_LISTED = 10
+LISTED = 10  # of a kind of remark; run.json has them all
 
 
 def table_of(run: Run, groups: Sequence[Group]) -> Table:
@@ -87,7 +87,7 @@ def told(leak: Mapping[str, Any]) -> str:
 
 
 def _some(what: str, lines: Sequence[str]) -> Iterator[str]:
-    for line in lines[:_LISTED]:
+    for line in lines[:LISTED]:
         yield f"{what}: {line}"
-    if len(lines) > _LISTED:
-        yield f"{what}: {len(lines) - _LISTED} more, all in run.json and scores.json"
+    if len(lines) > LISTED:
+        yield f"{what}: {len(lines) - LISTED} more, all in run.json and scores.json"

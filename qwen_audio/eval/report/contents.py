@@ -16,6 +16,7 @@ from qwen_audio.eval.report.subsets import Part, parts
 from qwen_audio.eval.report.worst import worst
 from qwen_audio.eval.runs import Run
 from qwen_audio.eval.score import Score
+from qwen_audio.eval.table import LISTED, told
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -162,8 +163,12 @@ def shown_facts(run: Run) -> list[tuple[str, Any]]:
     """What the head of a report says of a run, beside its counts."""
     system = dict(run.facts.get("system") or {})
     system.pop("name", None)
-    told = ("version", "batch_size", "processes", "limit", "swap_audio", "wall_seconds")
-    rows = [*system.items(), *((name, run.facts[name]) for name in told if run.facts.get(name) is not None)]
+    if run.facts.get("version") == system.get("version"):
+        system.pop("version", None)
+    else:
+        system = {"system version" if name == "version" else name: value for name, value in system.items()}
+    shown = ("version", "batch_size", "processes", "limit", "swap_audio", "wall_seconds")
+    rows = [*system.items(), *((name, run.facts[name]) for name in shown if run.facts.get(name) is not None)]
     return [(name.replace("_", " "), value) for name, value in rows]
 
 
@@ -184,7 +189,12 @@ def notes(contents: Contents, place: int) -> list[str]:
         found.append("Whether test examples were trained on was not checked: no training manifest was named.")
     elif not leaks:
         found.append(f"No test example was found in {len(manifests)} training manifest(s).")
-    found += [f"Leak: {plain(leak)}" for leak in leaks]
+    what = "left out" if run.facts.get("leaks_are") == "drop" else "still counted"
+    if leaks:
+        found.append(f"{len(leaks)} test examples are in the training data; they are {what}.")
+    found += [f"Leak: {told(leak)}" for leak in leaks[:LISTED]]
+    if len(leaks) > LISTED:
+        found.append(f"{len(leaks) - LISTED} more leaks are in run.json.")
     found += [f"Left out: {name}: {plain(why)}" for name, why in (run.facts.get("skipped") or {}).items()]
     return found
 
