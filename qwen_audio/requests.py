@@ -13,6 +13,7 @@ from qwen_audio import tasks
 from qwen_audio.answers import BODIES
 from qwen_audio.audio import log_mel
 from qwen_audio.generation import seconds_of, task_row
+from qwen_audio.row_cache import length_dependent
 from qwen_audio.sampling import Sampling
 from qwen_audio.scoring import best_language
 from qwen_audio.tags import Segment
@@ -92,7 +93,7 @@ class Prepared:
             extra = len(self._row(mels, "en").ids) - len(row.ids)
             row = replace(row, then=self._go_on, extra=extra)
         most = model.config.get_text_config(decoder=True).max_position_embeddings
-        if len(row.ids) + row.extra > most:
+        if len(row.ids) + row.extra > most and not length_dependent(model):  # those are made to go beyond
             raise ValueError(
                 f"the prompt has {len(row.ids) + row.extra} tokens, over the {most} positions of the model: "
                 "shorten the text, or give fewer recordings"
