@@ -29,6 +29,8 @@ from qwen_audio.tags import Segment
 
 __all__ = ["Output", "QwenAudio", "Request", "load", "load_window"]
 
+_MAKING = threading.RLock()  # while an engine is made
+
 
 class QwenAudio:
     """A loaded model. Audio is a path, bytes, a binary file object or (array, rate), at most 30 s long."""
@@ -43,13 +45,15 @@ class QwenAudio:
         # generation_config.json (suppressed tokens, time limits ...): here what the call says holds, and nothing else.
         model.generation_config = GenerationConfig()
         self._engine: Engine | None = None
-        self._making = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}  # a copy, or another process, makes its own
 
     @property
     def engine(self) -> Engine:
         """What decodes all answers of this model, those of several threads together; see docs/engine.md."""
-        with self._making:
-            if self._engine is None:
+        with _MAKING:
+            if self._engine is None or not self._engine.is_here:
                 self._engine = Engine(self.model, self.processor)
             return self._engine
 

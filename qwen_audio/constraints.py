@@ -47,7 +47,8 @@ class TimeGrammar:
             return scores
         # What the model gives to closing the word (a time, silence or the end) stays with closing it: if its best
         # time is not allowed, the nearest likely one is taken, and the word does not go on for want of a time.
-        closing = torch.cat([times, scores[[self.silence, self.end]]]).logsumexp(0)
+        ends = (scores[self.silence : self.silence + 1], scores[self.end : self.end + 1])
+        closing = torch.cat([times, *ends]).logsumexp(0)
         last = (i for i in reversed(made) if self.first_time <= i <= self.last_time)
         tick = next(last, self.first_time) - self.first_time
         times[: tick + 1] = -torch.inf

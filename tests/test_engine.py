@@ -1,6 +1,8 @@
 """The engine: many requests of any kind from many threads, answered as alone, within its bounds."""
 
 import gc
+import os
+import pickle
 import random
 import subprocess
 import sys
@@ -218,6 +220,28 @@ def test_a_job_can_be_cancelled_while_it_waits(pair):
         assert not second.done and not third.done
 
 
+def test_a_job_that_is_cancelled_as_its_turn_comes_takes_nobody_along(engine, wanted, monkeypatch):
+    """Between being chosen and being read."""
+    admit = engine._worker._admit
+
+    def cancel_the_first():
+        rows = admit()
+        if rows:
+            rows[0][0].cancel()
+        return rows
+
+    hold = threading.Event()
+    blocker = threading.Thread(target=lambda: engine.call(hold.wait))
+    blocker.start()
+    until(lambda: engine.waiting == 0)
+    jobs = [engine.submit(request) for request in requests_of_all_kinds()]
+    monkeypatch.setattr(engine._worker, "_admit", cancel_the_first)
+    hold.set()
+    assert [job.result(SECONDS) for job in jobs[1:]] == wanted[1:]
+    assert jobs[0].cancelled
+    blocker.join()
+
+
 def test_an_error_of_on_text_ends_that_job_only(engine, wanted):
     def fail(piece):
         raise KeyError("mine")
@@ -386,6 +410,54 @@ def test_a_closed_engine_says_so(pair):
     assert not any(
         thread.name == "qwen-audio-engine" and thread.is_alive() for thread in [engine._worker._thread]
     )
+
+
+def test_an_error_that_is_nobodys_fault_leaves_nobody_waiting(engine, wanted, monkeypatch):
+    jobs = [engine.submit(long_request()) for _ in range(3)]
+    until(lambda: engine.running == 3)
+
+    def fail(gone):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(engine._worker.loop, "leave", fail)
+    assert jobs[0].cancel()
+    for job in jobs[1:]:
+        with pytest.raises(MemoryError, match="no memory"):
+            job.result(SECONDS)
+    assert engine.run(requests_of_all_kinds()) == wanted  # with another loop
+
+
+def test_copies_have_engines_of_their_own():
+    model = qwen_audio.load(tiny.trained()[0] / "model", device="cpu")
+    assert model.transcribe(tiny.wave_of("up")).text == "go up"
+    other = pickle.loads(pickle.dumps(model))
+    assert other.transcribe(tiny.wave_of("up")).text == "go up" and other.engine is not model.engine
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_makes_an_engine_of_its_own():
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import os, small, torch\n"
+        "torch.set_num_threads(1)\n"
+        "from qwen_audio.api import QwenAudio, Request\n"
+        "from qwen_audio.serve.engine import Engine\n"
+        "model = QwenAudio(*small.random_model())\n"
+        "ask = lambda: model.run([Request('audio_qa', [], question='Who?', max_new_tokens=5)])[0].raw\n"
+        "said, old = ask(), model.engine\n"
+        "if not os.fork():\n"
+        "    try:\n"
+        "        old.call(int)\n"
+        "    except RuntimeError as error:\n"
+        "        print(error)\n"
+        "    print(ask() == said, flush=True)\n"
+        "else:\n"
+        "    assert os.wait()[1] == 0\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "the engine belongs to the process that forked this one: make another one\nTrue\n"
 
 
 def test_an_engine_that_nobody_holds_ends(pair):

@@ -82,6 +82,11 @@ class Engine:
         return self._worker.limits
 
     @property
+    def is_here(self) -> bool:
+        """Whether it works in this process: a fork needs another one."""
+        return self._worker.is_here
+
+    @property
     def running(self) -> int:
         """Rows that are decoded now."""
         return self._worker.running

@@ -93,7 +93,8 @@ class Job(Generic[Result]):
         return self.end(error=CancelledError("the job was cancelled"))
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Call something once, when the job is done, in the thread where that happens; at once if it is."""
+        """Call something quick that raises nothing once, when the job is done, in the thread where that happens; at once
+        if it is done already."""
         with self._changed:
             if not self._done:
                 self._callbacks.append(callback)
@@ -121,7 +122,7 @@ class Job(Generic[Result]):
             return
         try:
             self.end(result=make(run))
-        except Exception as error:
+        except BaseException as error:  # who waits for it gets it, the engine's thread goes on
             self.end(error=error)
 
     def end(self, result: Result | None = None, error: BaseException | None = None) -> bool:

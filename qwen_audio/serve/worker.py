@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from qwen_audio.serve.job import EngineBusy, EngineClosed, Job
 from qwen_audio.token_loop import Row, Run, TokenLoop, positions_held, positions_read
@@ -33,8 +37,15 @@ class Worker:
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         self._running: dict[Run, Job] = {}
+        self._joining: list[Job] = []
         self._closed = False
+        self._process = os.getpid()
         self._thread: threading.Thread | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was made in this process: a fork has no copy of its thread."""
+        return self._process == os.getpid()
 
     @property
     def waiting(self) -> int:
@@ -50,6 +61,8 @@ class Worker:
         """Into the queue; if it is full, wait for a place or raise EngineBusy. EngineClosed after `close`."""
         if self.is_its_thread():
             raise RuntimeError("this would wait for itself: do not ask the model inside on_text")
+        if not self.is_here:
+            raise RuntimeError("the engine belongs to the process that forked this one: make another one")
         with self._changed:
             while not self._closed and len(self._queue) >= self.limits.queue:
                 if not wait:
@@ -65,6 +78,8 @@ class Worker:
 
     def close(self) -> None:
         """End the thread; jobs that are not done fail with EngineClosed."""
+        if not self.is_here:
+            return  # its lock may have been held when the process was forked
         with self._changed:
             self._closed = True
             thread = self._thread
@@ -88,8 +103,20 @@ class Worker:
         return positions_held([row]) + positions_read([row]) <= self.limits.positions
 
     def _work(self) -> None:
-        while self._turn():
-            pass
+        device = self._model.device
+        # A thread begins with the first GPU as its current one, whichever the caller has chosen.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            while self._safe_turn():
+                pass
+
+    def _safe_turn(self) -> bool:
+        """A turn; an error that no row or call is to blame for fails all that is under way, so that nobody waits for
+        ever."""
+        try:
+            return self._turn()
+        except Exception as error:
+            self._fail([*self._running.values(), *self._joining], error)
+            return True
 
     def _turn(self) -> bool:
         """Take in what fits, one token for every row. A method, so that no name holds a job while the thread waits."""
@@ -109,37 +136,42 @@ class Worker:
             return False
         self._drop_cancelled()
         with self._changed:
-            chosen = self._admit()
+            rows = self._admit()
             self._changed.notify_all()
-        if chosen and chosen[0].row is None:
-            chosen[0].finish(None)
+        if len(rows) == 1 and rows[0][1] is None:
+            rows[0][0].finish(None)
         else:
-            self._join(chosen)
+            self._join([(job, row) for job, row in rows if row is not None])
+        self._joining = []
         self._step()
         return True
 
-    def _admit(self) -> list[Job]:
+    def _admit(self) -> list[tuple[Job, Row | None]]:
         """The jobs whose turn it is: one call, or rows in the order of the queue while there is room.
+
+        With their rows, for a job that is cancelled while it is looked at has none any more.
 
         A row that does not fit yet keeps its place and nothing overtakes it: rows that run end at their limits, so
         its turn comes.
         """
-        chosen: list[Job] = []
         rows: list[Row] = []
         running = [run.row for run in self._running]
         while self._queue:
             row = self._queue[0].row
             if row is None:
-                return chosen or [self._queue.popleft()]
+                if not rows:
+                    self._joining.append(self._queue.popleft())
+                    return [(self._joining[0], None)]
+                break
             if len(running) + len(rows) >= self.limits.rows:
                 break
             if rows and positions_read([*rows, row]) > READ_AT_ONCE:
                 break
             if not self._fits(running, [*rows, row]):
                 break
-            chosen.append(self._queue.popleft())
+            self._joining.append(self._queue.popleft())
             rows.append(row)
-        return chosen
+        return list(zip(self._joining, rows, strict=True))
 
     def _fits(self, running: list[Row], new: list[Row]) -> bool:
         held, read = positions_held([*running, *new]), positions_read(new)
@@ -149,8 +181,8 @@ class Worker:
             self.loop.trim()  # rows that have left may have been longer, or more
         return max(held, self.loop.allocated) + read <= self.limits.positions
 
-    def _join(self, jobs: list[Job]) -> None:
-        rows = [(job, row) for job in jobs if (row := job.row) is not None]
+    def _join(self, rows: list[tuple[Job, Row]]) -> None:
+        rows = [(job, row) for job, row in rows if not job.done]
         if not rows:
             return
         try:
@@ -161,8 +193,8 @@ class Worker:
             elif len(rows) == 1:
                 rows[0][0].end(error=error)
             else:  # whose fault it is shows when each is read alone
-                for job, _ in rows:
-                    self._join([job])
+                for one in rows:
+                    self._join([one])
             return
         for (job, _), run in zip(rows, runs, strict=True):
             if run.finished:
@@ -184,6 +216,7 @@ class Worker:
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         """The rows that run are lost; those that wait are not."""
         self._running.clear()
+        self._joining = []
         self.loop = self._fresh_loop()
         for job in jobs:
             job.end(error=error)
