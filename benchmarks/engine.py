@@ -5,10 +5,11 @@
     python benchmarks/engine.py --device cuda --preset qwen-audio-7b --dtype bfloat16 --only random
 
 The other side is transformers' `generate` on the same model: batches of 8 in order of arrival, each of which is
-finished before the next begins, and one request after the other. Its rows end at their own limits and may produce the same
-ids as ours, so the answers must be the same, token by token. With random weights clips and answers have random lengths
-(answers end by their limit alone); the embedded model answers what the demo's recordings ask for, as long as it
-takes. All sides run in turn, several times, and the best times are compared. Ratios above 1 mean that the engine is faster.
+finished before the next begins, and one request after the other. Its rows end at their own limits and may produce the
+same ids as ours, so the answers must be the same: how many are is printed. With random weights clips and answers have
+random lengths (answers end by their limit alone); the embedded model answers questions about the demo's recordings, for
+as long as it takes. All sides run in turn, several times, and the best times are compared. Ratios above 1 mean that the
+engine is faster.
 """
 
 from __future__ import annotations

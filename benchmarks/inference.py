@@ -32,7 +32,8 @@ from qwen_audio.audio import SAMPLE_RATE, log_mel
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, config
 from qwen_audio.tasks import Segment
-from qwen_audio.token_loop import Row, decode as decode_rows
+from qwen_audio.token_loop import Row
+from qwen_audio.token_loop import decode as decode_rows
 from qwen_audio.tokenizer import byte_tokenizer
 
 SECTIONS = ("mel", "encoder", "decode", "dialogue")

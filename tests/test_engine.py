@@ -454,7 +454,11 @@ def test_a_fork_makes_an_engine_of_its_own():
         "    assert os.wait()[1] == 0\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "the engine belongs to the process that forked this one: make another one\nTrue\n"

@@ -93,8 +93,10 @@ class Job(Generic[Result]):
         return self.end(error=CancelledError("the job was cancelled"))
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Call something quick that raises nothing once, when the job is done, in the thread where that happens; at once
-        if it is done already."""
+        """Call something once, when the job is done, in the thread where that happens; at once if it is done already.
+
+        It must be quick and raise nothing.
+        """
         with self._changed:
             if not self._done:
                 self._callbacks.append(callback)
