@@ -20,6 +20,7 @@ def repeated_block(made: Sequence[int]) -> int | None:
 def loop_length(tail: list[int]) -> int:
     """Length of the shortest block (up to 32) that makes up the whole tail by repetition; 0 if none does."""
     for block in range(1, min(LOOP_LONGEST_BLOCK, len(tail) // 2) + 1):
-        if tail[block:] == tail[:-block]:
+        # The last token alone shows it for most: this runs for each row at each token.
+        if tail[-1] == tail[-1 - block] and tail[block:] == tail[:-block]:
             return block
     return 0
