@@ -27,10 +27,13 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from qwen_audio.allowed import STOPS
 from qwen_audio.audio import SAMPLE_RATE, log_mel
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, config
 from qwen_audio.tasks import Segment
+from qwen_audio.token_loop import Row
+from qwen_audio.token_loop import decode as decode_rows
 from qwen_audio.tokenizer import byte_tokenizer
 
 SECTIONS = ("mel", "encoder", "decode", "dialogue")
@@ -165,7 +168,10 @@ def encoder(ours: Any, other: Any, device: str, dtype: torch.dtype, repeats: int
 def decode(
     ours: Any, other: Any, processor: QwenAudioProcessor, device: str, dtype: torch.dtype, repeats: int
 ) -> None:
-    """128 greedy tokens after a clip of 5 s and a short question, at batch 1 and 8."""
+    """128 greedy tokens after a clip of 5 s and a short question, at batch 1 and 8.
+
+    Ours twice: transformers' `generate` on our model, and the token loop that all answers of the package come from.
+    """
     settings = {
         "do_sample": False,
         "min_new_tokens": 128,
@@ -174,6 +180,8 @@ def decode(
         "pad_token_id": processor.tokenizer.eos_token_id,
     }
     clip = noise(5.0)
+    allowed = torch.ones(ours.config.text_config.vocab_size, dtype=torch.bool)
+    allowed[[processor.tokenizer.special_id(name) for name in STOPS]] = False
     for size in (1, 8):
         batch = processor([[clip]] * size, [[Segment("What is heard?", False, False)]] * size).to(device)
         batch["input_features"] = batch["input_features"].to(dtype)
@@ -195,12 +203,30 @@ def decode(
                 lambda t=theirs, c=cache: other.generate(**t, **settings, cache_implementation=c),
                 repeats,
             )
+        row = Row(ids[0].tolist(), 128, allowed, mels=[log_mel(clip)])
+        compare(
+            f"5 s of audio and 128 tokens, batch {size}, token loop",
+            lambda r=row, n=size: decode_rows(ours, processor.tokenizer, [r] * n),
+            lambda t=theirs: other.generate(**t, **settings),
+            repeats,
+        )
         # The same without audio, so that only decoding is compared.
         text = ids.clone()
         text[(text == processor.tokenizer.audio_pad_id)] = 65
         compare(
             f"decoding alone, 128 tokens, batch {size}",
             lambda t=text[:, -16:], m=mask[:, -16:]: ours.generate(input_ids=t, attention_mask=m, **settings),
+            lambda t=text[:, -16:], m=mask[:, -16:]: other.generate(
+                input_ids=t, attention_mask=m, **settings
+            ),
+            repeats,
+            128 * size,
+            "tokens",
+        )
+        row = Row(text[0, -16:].tolist(), 128, allowed)
+        compare(
+            f"decoding alone, 128 tokens, batch {size}, token loop",
+            lambda r=row, n=size: decode_rows(ours, processor.tokenizer, [r] * n),
             lambda t=text[:, -16:], m=mask[:, -16:]: other.generate(
                 input_ids=t, attention_mask=m, **settings
             ),

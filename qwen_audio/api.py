@@ -9,65 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qwen_audio import tags, tasks
-from qwen_audio.answers import BODIES
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
-from qwen_audio.generation import CHAT, Sampling, generate, predict_languages, score_answers
+from qwen_audio.generation import CHAT, Sampling, score_answers
 from qwen_audio.loading import EMBEDDED, load_checkpoint
+from qwen_audio.requests import Output, Request
 from qwen_audio.results import Answer, Classification, Transcription, join_words
+from qwen_audio.serve.engine import Engine
 from qwen_audio.tags import Segment
-from qwen_audio.tasks import Parsed
 
-# Upper bounds of an answer's length. Speech: fast speech is 25 characters a second, up to 2 tokens each in a
-# vocabulary of bytes, and word times add a few tokens. All else is a sentence or a short record.
-SPEECH_TOKENS_PER_SECOND = 60
-SPEECH_EXTRA_TOKENS = 40
-ANSWER_TOKENS = 256
+__all__ = ["Output", "QwenAudio", "Request", "load", "load_window"]
 
-_EARLY_ENDS = {
-    "length": "the answer reached its length limit and was ended there",
-    "loop": "the answer repeated itself and was ended there",
-}
-
-
-@dataclass(frozen=True)
-class Request:
-    """One thing to do in a batch: a task on one or more recordings ((n,) float32, 16 kHz, at most 30 s each).
-
-    The next fields go into the task's prompt, see `tasks.prompt`; language None on a speech task is
-    predicted. `prompt` replaces them all. `max_new_tokens` replaces the bound on the answer's length, which for speech
-    comes from the duration; without `loop_guard` an answer may repeat itself until then.
-    """
-
-    task: str
-    waves: list[np.ndarray]
-    language: str | None = None
-    target_language: str | None = None
-    question: str | None = None
-    choices: list[str] | None = None
-    instruction: str | None = None
-    prompt: list[Segment] | None = None
-    max_new_tokens: int | None = None
-    loop_guard: bool = True
-
-
-@dataclass(frozen=True)
-class Output:
-    """What came out for a request: the generated string, the same as data, the language (None: no speech)."""
-
-    raw: str
-    parsed: Parsed
-    language: str | None
-    problems: list[str] = field(default_factory=list)
+_MAKING = threading.RLock()  # while an engine is made
 
 
 class QwenAudio:
@@ -79,9 +41,21 @@ class QwenAudio:
         self.model = model
         self.processor = processor
         self.folder = folder
-        # transformers would fill every setting that a call leaves open from the checkpoint's generation_config.json
-        # (suppressed tokens, time limits ...): here what the calls say holds, and nothing else.
+        # transformers would fill every setting that a call of `model.generate` leaves open from the checkpoint's
+        # generation_config.json (suppressed tokens, time limits ...): here what the call says holds, and nothing else.
         model.generation_config = GenerationConfig()
+        self._engine: Engine | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}  # a copy, or another process, makes its own
+
+    @property
+    def engine(self) -> Engine:
+        """What decodes all answers of this model, those of several threads together; see docs/engine.md."""
+        with _MAKING:
+            if self._engine is None or not self._engine.is_here:
+                self._engine = Engine(self.model, self.processor)
+            return self._engine
 
     @property
     def name(self) -> str:
@@ -176,7 +150,9 @@ class QwenAudio:
             raise ValueError(f"labels must be two or more different words or phrases, not {list(labels)}")
         question = question or tasks.TASKS["sound_event"].question
         prompt = tasks.prompt("audio_qa", question=question, choices=names)
-        scores = np.array(score_answers(self.model, self.processor, self._waves(audio), prompt, names))
+        waves = self._waves(audio)
+        scored = self.engine.call(lambda: score_answers(self.model, self.processor, waves, prompt, names))
+        scores = np.array(scored)
         shares = np.exp(scores - scores.max())
         shares /= shares.sum()
         return Classification(
@@ -201,11 +177,18 @@ class QwenAudio:
             window=window,
             sampling=sampling,
             loop_guard=loop_guard,
+            engine=self.engine,
         )
 
-    def run(self, requests: Sequence[Request], batch_size: int = 8) -> list[Output]:
-        """Do many things in batches, in the given order; an output does not depend on its batch."""
-        return [output for batch in _batches(requests, batch_size) for output in self._run_batch(batch)]
+    def run(self, requests: Iterable[Request], batch_size: int = 8) -> list[Output]:
+        """Do many things, at most `batch_size` of them at once; outputs in the given order.
+
+        An output does not depend on what else is done at the same time. Requests may come from a generator: one is
+        drawn when there is room for it.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: give 1 or more")
+        return self.engine.run(requests, at_once=batch_size)
 
     def generate_segments(
         self,
@@ -213,49 +196,13 @@ class QwenAudio:
         prompts: list[list[Segment]],
         max_new_tokens: int | Sequence[int],
     ) -> list[str]:
-        """Generated strings, special tokens included, of one batch of prompts; see `generation.generate`."""
-        made = generate(self.model, self.processor, waves, prompts, max_new_tokens)
-        return [one.text for one in made]
-
-    def _run_batch(self, requests: Sequence[Request]) -> list[Output]:
-        languages = self._languages(requests)
-        prompts = [_prompt(r, language) for r, language in zip(requests, languages, strict=True)]
-        limits = [_token_limit(request) for request in requests]
-        made = generate(
-            self.model,
-            self.processor,
-            [request.waves for request in requests],
-            prompts,
-            limits,
-            loop_guard=[request.loop_guard for request in requests],
-        )
-        outputs = []
-        for request, language, generation in zip(requests, languages, made, strict=True):
-            parsed = tasks.parse(request.task, generation.text, request.choices)
-            early = [_EARLY_ENDS[generation.ended_by]] if generation.ended_by != "end" else []
-            outputs.append(Output(generation.text, parsed, language, [*parsed.problems, *early]))
-        return outputs
-
-    def _languages(self, requests: Sequence[Request]) -> list[str | None]:
-        """The language of each request: as given, or predicted where the prompt needs it."""
-        languages = [request.language for request in requests]
-        rows = [
-            row
-            for row, request in enumerate(requests)
-            if request.prompt is None
-            and request.language is None
-            and tasks.task_of(request.task).audio_language == tasks.SPOKEN
+        """Generated strings, special tokens included, of prompts of any kind."""
+        limits = [max_new_tokens] * len(waves) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+        requests = [
+            Request("audio_qa", row, prompt=prompt, max_new_tokens=limit)
+            for row, prompt, limit in zip(waves, prompts, limits, strict=True)
         ]
-        if rows:
-            found = predict_languages(
-                self.model,
-                self.processor,
-                [requests[row].waves for row in rows],
-                [_prompt(requests[row], None) for row in rows],
-            )
-            for row, language in zip(rows, found, strict=True):
-                languages[row] = language
-        return languages
+        return [output.raw for output in self.run(requests)]
 
     def _answer(self, request: Request) -> Answer:
         output = self.run([request])[0]
@@ -284,35 +231,6 @@ def load_window(source: AudioSource, *, start: float = 0.0, duration: float | No
             "cut it into pieces, for example with qwen_audio.load_audio(path, start=0, duration=30)"
         )
     return wave
-
-
-def _batches(requests: Sequence[Request], size: int) -> Iterator[Sequence[Request]]:
-    if size < 1:
-        raise ValueError(f"batch_size is {size}: give 1 or more")
-    for start in range(0, len(requests), size):
-        yield requests[start : start + size]
-
-
-def _prompt(request: Request, language: str | None) -> list[Segment]:
-    if request.prompt is not None:
-        return request.prompt
-    return tasks.prompt(
-        request.task,
-        language=language,
-        target_language=request.target_language,
-        question=request.question,
-        choices=request.choices,
-        instruction=request.instruction,
-    )
-
-
-def _token_limit(request: Request) -> int:
-    if request.max_new_tokens is not None:
-        return request.max_new_tokens
-    if not BODIES[tasks.task_of(request.task).body].grows:
-        return ANSWER_TOKENS
-    seconds = sum(len(wave) for wave in request.waves) / SAMPLE_RATE
-    return SPEECH_EXTRA_TOKENS + int(SPEECH_TOKENS_PER_SECOND * seconds)
 
 
 def load(

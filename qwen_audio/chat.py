@@ -38,6 +38,7 @@ from qwen_audio.chatml import (
 )
 from qwen_audio.generation import CHAT, Kept, Sampling, continue_dialogue
 from qwen_audio.messages import Recording, parse_messages, parse_query
+from qwen_audio.serve.engine import Engine
 
 ANSWER_TOKENS = 512  # published default
 
@@ -76,6 +77,7 @@ class Chat:
         window: system message and earlier turns stay under this number of tokens.
         sampling: how answers are drawn; None is greedy.
         loop_guard: whether an answer that repeats itself is ended.
+        engine: decodes the answers, together with what else it has to do; None: each in the thread that asks.
 
     `history` holds the finished turns, also those outside the window; a failed or abandoned answer adds
     none. To go back a turn, remove it from the list.
@@ -91,11 +93,12 @@ class Chat:
         window: int = WINDOW_TOKENS,
         sampling: Sampling | None = CHAT,
         loop_guard: bool = True,
+        engine: Engine | None = None,
     ) -> None:
         audio_numbers([], numbering)  # checks the name
         self.model, self.processor = model, processor
         self.system, self.numbering, self.window, self.sampling = system, numbering, window, sampling
-        self.loop_guard = loop_guard
+        self.loop_guard, self.engine = loop_guard, engine
         self.history: list[Turn] = []
         self.last_reply: Reply | None = None
         self._kept: Kept | None = None
@@ -235,6 +238,7 @@ class Chat:
             sampling=self.sampling,
             loop_guard=self.loop_guard,
             stream=None if on_text is None else lambda _, text: _pass_on(on_text, shown.add(text)),
+            engine=self.engine,
         )
         self._kept = kept
         reply = Reply(

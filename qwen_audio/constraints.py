@@ -13,57 +13,46 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from qwen_audio import tags
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
 
-class TimeGrammar(LogitsProcessor):
-    """Masks scores of the rows that transcribe with times.
+class TimeGrammar:
+    """The form of a transcript with times, for one row whose prompt ends with the time 0.
 
     Args:
         tokenizer: knows the ids of the tags.
-        prompt_width: positions of the prompt; its last token is the first time of those rows.
-        seconds: for each row the length of its recording, or None for a row that is left alone.
+        seconds: length of the recording.
     """
 
-    def __init__(
-        self, tokenizer: QwenAudioTokenizer, prompt_width: int, seconds: Sequence[float | None]
-    ) -> None:
+    def __init__(self, tokenizer: QwenAudioTokenizer, seconds: float) -> None:
         self.first_time = tokenizer.special_id(tags.time_tag(0.0))
         self.last_time = self.first_time + tags.MAX_TICK
         self.silence = tokenizer.special_id(tags.SILENCE)
         self.end = int(tokenizer.eos_token_id)
-        self.prompt_width = prompt_width
         # One tick of grace: a last word may end at the rounded-up end of the recording.
-        self.limits = [
-            None if s is None else min(tags.MAX_TICK, math.ceil(s * tags.TICKS_PER_SECOND)) for s in seconds
-        ]
+        self.limit = min(tags.MAX_TICK, math.ceil(seconds * tags.TICKS_PER_SECOND))
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores `(B, V)` after the tokens `input_ids` `(B, L)`, with minus infinity where the form forbids."""
+    def __call__(self, made: Sequence[int], scores: Tensor) -> Tensor:
+        """Scores `(V,)` after the tokens `made`, with minus infinity where the form forbids."""
         scores = scores.clone()
-        for row, limit in enumerate(self.limits):
-            if limit is not None:
-                self._mask(input_ids[row, self.prompt_width - 1 :].tolist(), scores[row], limit)
-        return scores
-
-    def _mask(self, made: list[int], scores: Tensor, limit: int) -> None:
         times = scores[self.first_time : self.last_time + 1]
-        previous = made[-1]
+        previous = made[-1] if made else self.first_time
         if self.first_time <= previous <= self.last_time:
             times[:] = -torch.inf  # two times never stand together
-            if previous - self.first_time >= limit:
+            if previous - self.first_time >= self.limit:
                 scores[:] = -torch.inf
                 scores[self.end] = 0.0
-            return
+            return scores
         # What the model gives to closing the word (a time, silence or the end) stays with closing it: if its best
         # time is not allowed, the nearest likely one is taken, and the word does not go on for want of a time.
-        closing = torch.cat([times, scores[[self.silence, self.end]]]).logsumexp(0)
-        tick = next(i for i in reversed(made) if self.first_time <= i <= self.last_time) - self.first_time
+        ends = (scores[self.silence : self.silence + 1], scores[self.end : self.end + 1])
+        closing = torch.cat([times, *ends]).logsumexp(0)
+        last = (i for i in reversed(made) if self.first_time <= i <= self.last_time)
+        tick = next(last, self.first_time) - self.first_time
         times[: tick + 1] = -torch.inf
-        times[limit + 1 :] = -torch.inf
+        times[self.limit + 1 :] = -torch.inf
         if previous == self.silence:
             kept = times.clone()
             scores[:] = -torch.inf
@@ -72,6 +61,7 @@ class TimeGrammar(LogitsProcessor):
             scores[self.silence] = -torch.inf
             scores[self.end] = -torch.inf
             times += closing - times.logsumexp(0)
+        return scores
 
 
 class ChoiceTrie:
@@ -114,25 +104,9 @@ class ChoiceTrie:
         """The answer of these tokens, its end left out, as it was given."""
         return self._answers[tuple(ids)]
 
-
-class ChoicesOnly(LogitsProcessor):
-    """Keeps rows to their closed sets: minus infinity at every token that leads to no answer.
-
-    Args:
-        tries: for each row its answers, or None for a row that is left alone.
-        prompt_width: positions of the prompt.
-    """
-
-    def __init__(self, tries: Sequence[ChoiceTrie | None], prompt_width: int) -> None:
-        self.tries, self.prompt_width = list(tries), prompt_width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores `(B, V)` after the tokens `input_ids` `(B, L)`."""
-        scores = scores.clone()
-        for row, trie in enumerate(self.tries):
-            following = trie.following(input_ids[row, self.prompt_width :].tolist()) if trie else []
-            if following:  # a row that has ended is padded, whatever its scores
-                kept = scores[row, following]
-                scores[row] = -torch.inf
-                scores[row, following] = kept
-        return scores
+    def __call__(self, made: Sequence[int], scores: Tensor) -> Tensor:
+        """Scores `(V,)` after the tokens `made`, with minus infinity at every token that leads to no answer."""
+        following = self.following(made)
+        only = torch.full_like(scores, -torch.inf)
+        only[following] = scores[following]
+        return only

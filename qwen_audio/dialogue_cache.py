@@ -7,21 +7,23 @@ run from nothing gives.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from qwen_audio.allowed import STOPS, allowed_after
+from qwen_audio.row_cache import length_dependent, past_of, rotary_scale
 from qwen_audio.sampling import Sampling
 from qwen_audio.streaming import OnText
-from qwen_audio.token_loop import Generation, Run, run
+from qwen_audio.token_loop import Generation, Row, decode
+
+if TYPE_CHECKING:
+    from qwen_audio.serve.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def continue_dialogue(
     sampling: Sampling | None = None,
     stream: OnText | None = None,
     loop_guard: bool = True,
+    engine: Engine | None = None,
 ) -> tuple[Generation, Kept]:
     """The answer to one prompt of a dialogue.
 
@@ -65,6 +68,7 @@ def continue_dialogue(
         sampling: how tokens are drawn; None takes the most probable one.
         stream: called with 0 and new text, see `generation.generate`.
         loop_guard: whether an answer that repeats itself is ended.
+        engine: decodes the answer together with what else it has to do; None decodes it in this thread.
 
     Returns:
         The answer, which ends before `<|endoftext|>`, `<|im_end|>` or `<|im_start|>`, and what the next call can use.
@@ -82,33 +86,27 @@ def continue_dialogue(
         )
     scale = rotary_scale(model, len(ids))
     reused = shared(kept, ids, clips, starts, tokenizer.audio_end_id) if kept is not None else 0
-    if kept is None or kept.rotary_scale != scale or not _can_be_cut(model, kept.cache):
+    if kept is None or kept.rotary_scale != scale or length_dependent(model):
         reused = 0
-    cache = (
-        _beginning(kept.cache, reused) if kept is not None and reused else DynamicCache(config=_text(model))
+    row = Row(
+        ids,
+        max_new_tokens,
+        allowed_after(tokenizer, "".join(STOPS), model.config.text_config.vocab_size),
+        mels=[mel for mel, start in zip(mels, starts, strict=True) if start >= reused],
+        sampling=sampling,
+        guarded=loop_guard,
+        past=past_of(kept.cache, 0, slice(reused)) if kept is not None and reused else None,
+        keep=True,
     )
-    inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-    new = [mel for mel, start in zip(mels, starts, strict=True) if start >= reused]
-    if new:
-        lengths = [mel.shape[-1] for mel in new]
-        features = torch.zeros(len(new), new[0].shape[0], max(1, *lengths))
-        for row, mel in enumerate(new):
-            features[row, :, : lengths[row]] = mel
-        inputs |= {"input_features": features, "feature_lengths": torch.tensor(lengths)}
-    how = Run(
-        limits=[max_new_tokens],
-        allowed=allowed_after(tokenizer, "".join(STOPS), model.config.text_config.vocab_size)[None],
-        sampling=[sampling],
-        guarded=[loop_guard],
-        stream=stream,
-        cache=cache,
-    )
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    made = run(model, tokenizer, inputs, how)[0]
-    # A loop leaves more in the cache than in the answer, a stop token is in neither.
-    held = min(cache.get_seq_length(), len(ids) + len(made.ids))
-    left = Kept((ids + made.ids)[:held], clips, _beginning(cache, held), scale, reused)
-    return made, left
+    if engine is not None:
+        run = engine.decode(row, stream)
+    else:
+        on_text = None if stream is None else partial(stream, 0)
+        run = decode(model, tokenizer, [replace(row, on_text=on_text)])[0]
+    made, cache = run.generation, run.cache
+    assert made is not None and cache is not None
+    held = cache.get_seq_length()
+    return made, Kept((ids + made.ids)[:held], clips, cache, scale, reused)
 
 
 def shared(kept: Kept, ids: list[int], clips: list[bytes], starts: list[int], span_end: int) -> int:
@@ -124,35 +122,6 @@ def shared(kept: Kept, ids: list[int], clips: list[bytes], starts: list[int], sp
         if span_end not in ids[start:same] or kept.clips[number] != clips[number]:
             return start
     return same
-
-
-def rotary_scale(model: Any, length: int) -> float:
-    """Factor of the rotary base for a prompt of `length` tokens, where the text model has dynamic NTK scaling."""
-    config = _text(model)
-    if not getattr(config, "use_dynamic_ntk", False):
-        return 1.0
-    from qwen_audio.model.modeling_text import ntk_alpha
-
-    return ntk_alpha(length, config.seq_length)
-
-
-def _text(model: Any) -> Any:
-    return model.config.get_text_config(decoder=True)
-
-
-def _can_be_cut(model: Any, cache: DynamicCache) -> bool:
-    """Whether the keys of a prefix do not depend on what follows, and are all still there."""
-    rope = getattr(_text(model), "rope_parameters", None) or {}
-    length_dependent = rope.get("rope_type") in ("dynamic", "longrope")
-    return not length_dependent and all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-def _beginning(cache: DynamicCache, length: int) -> DynamicCache:
-    """A cache of the first `length` tokens that shares memory with `cache` but not its fate."""
-    part = copy.copy(cache)
-    part.layers = [copy.copy(layer) for layer in cache.layers]
-    part.crop(length - cache.get_seq_length())
-    return part
 
 
 def _digest(mel: Tensor) -> bytes:

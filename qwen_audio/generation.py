@@ -12,28 +12,30 @@ Five rules hold for every answer, in any batch:
 - A row ends when its last 64 tokens are one block repeated; one copy of the block is kept (stopping.py).
 - What is drawn at random is drawn for each row by itself (sampling.py).
 
-Rows are padded on the left and never see the padding, so a row's answer does not depend on its batch.
+Rows never see padding, so a row's answer does not depend on its batch. All of them are decoded by token_loop.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from qwen_audio import tags
 from qwen_audio.allowed import allowed_ids
-from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.constraints import ChoicesOnly, ChoiceTrie, TimeGrammar
+from qwen_audio.audio import SAMPLE_RATE, log_mel
+from qwen_audio.constraints import ChoiceTrie, TimeGrammar
 from qwen_audio.dialogue_cache import Kept, continue_dialogue
 from qwen_audio.sampling import BASE, CHAT, Sampling, rules_of
-from qwen_audio.scoring import inputs_of, predict_languages, score_answers
+from qwen_audio.scoring import predict_languages, score_answers
 from qwen_audio.stopping import loop_length
 from qwen_audio.streaming import OnText
 from qwen_audio.tags import Segment
-from qwen_audio.token_loop import Generation, Run, run
+from qwen_audio.token_loop import Generation, Row, Rule, decode
 
 __all__ = [
     "BASE",
@@ -46,6 +48,7 @@ __all__ = [
     "loop_length",
     "predict_languages",
     "score_answers",
+    "task_row",
 ]
 
 
@@ -60,9 +63,8 @@ def generate(
     choices: Sequence[Sequence[str] | None] | None = None,
     stream: OnText | None = None,
     loop_guard: bool | Sequence[bool] = True,
-    cache_implementation: str | None = None,
 ) -> list[Generation]:
-    """Answers of one batch.
+    """Answers of one batch, decoded together in the caller's thread.
 
     Args:
         waves: for each row its recordings, (n,) float32 at 16 kHz, at most 30 s each.
@@ -74,7 +76,6 @@ def generate(
         stream: called with a row's number and its new text, whole characters only. Joined, a row's pieces are its
             answer; only an answer that repeated itself is shorter than what was streamed.
         loop_guard: whether an answer that repeats itself is ended, for all rows or for each.
-        cache_implementation: "dynamic", "static" and so on, see docs/generation.md; None is transformers' default.
     """
     rows = len(waves)
     if rows != len(prompts):
@@ -92,36 +93,64 @@ def generate(
     tries = [None if row is None else ChoiceTrie(tokenizer, row) for row in choices or [None] * rows]
     if len(tries) != rows:
         raise ValueError(f"choices has {len(tries)} entries for {rows} rows: give one for each row")
-    if not rows:
-        return []
-    inputs = inputs_of(model, processor, waves, prompts)
-    width = inputs["input_ids"].shape[1]
-    timed = _timed_seconds(waves, prompts)
-    for row, trie in enumerate(tries):
-        if trie is not None:  # it ends by itself
-            limits[row], guarded[row], timed[row] = trie.longest, False, None
-    how = Run(
-        limits=limits,
-        allowed=allowed_ids(tokenizer, prompts, model.config.text_config.vocab_size),
-        sampling=rules,
-        guarded=guarded,
-        rules=[TimeGrammar(tokenizer, width, timed), ChoicesOnly(tries, width)],
-        stream=stream,
-        cache_implementation=cache_implementation,
-    )
-    made = run(model, tokenizer, inputs, how)
+    todo = [
+        task_row(
+            model,
+            processor,
+            [log_mel(wave) for wave in waves[row]],
+            seconds_of(waves[row]),
+            prompts[row],
+            limits[row],
+            sampling=rules[row],
+            choices=tries[row],
+            on_text=None if stream is None else partial(stream, row),
+            loop_guard=guarded[row],
+        )
+        for row in range(rows)
+    ]
+    made = [run.generation for run in decode(model, tokenizer, todo)]
     # An answer is given as the caller wrote it: in tokens it is in Unicode's composed form.
     return [
         one if trie is None else replace(one, text=trie.answer(one.ids))
         for one, trie in zip(made, tries, strict=True)
+        if one is not None
     ]
 
 
-def _timed_seconds(waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]) -> list[float | None]:
-    """Length of each row's recording if the row transcribes with times, else None."""
-    seconds: list[float | None] = []
-    for row, prompt in zip(waves, prompts, strict=True):
-        tagged = "".join(segment.text for segment in prompt if segment.special)
-        timed = tags.TRANSCRIBE in tagged and tagged.endswith(tags.TIMESTAMPS + tags.time_tag(0.0))
-        seconds.append(sum(len(wave) for wave in row) / SAMPLE_RATE if timed else None)
-    return seconds
+def task_row(
+    model: Any,
+    processor: Any,
+    mels: Sequence[Tensor],
+    seconds: float,
+    prompt: list[Segment],
+    limit: int,
+    *,
+    sampling: Sampling | None = None,
+    choices: ChoiceTrie | None = None,
+    on_text: Callable[[str], None] | None = None,
+    loop_guard: bool = True,
+) -> Row:
+    """What the token loop needs for one prompt on recordings of `seconds` with the log-mels (80, T) `mels`."""
+    tokenizer = processor.tokenizer
+    rules: list[Rule] = []
+    tagged = "".join(segment.text for segment in prompt if segment.special)
+    if choices is not None:  # it ends by itself
+        rules, limit, loop_guard = [choices], choices.longest, False
+    elif tags.TRANSCRIBE in tagged and tagged.endswith(tags.TIMESTAMPS + tags.time_tag(0.0)):
+        rules = [TimeGrammar(tokenizer, seconds)]
+    ids, _ = processor.encode_row([mel.shape[-1] for mel in mels], prompt)
+    return Row(
+        ids,
+        limit,
+        allowed_ids(tokenizer, [prompt], model.config.text_config.vocab_size)[0],
+        mels=mels,
+        sampling=sampling,
+        guarded=loop_guard,
+        rules=rules,
+        on_text=on_text,
+    )
+
+
+def seconds_of(waves: Sequence[np.ndarray]) -> float:
+    """Length of a row's recordings together."""
+    return sum(len(wave) for wave in waves) / SAMPLE_RATE

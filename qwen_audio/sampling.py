@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -46,33 +45,25 @@ CHAT = Sampling(top_p=0.5)
 BASE = Sampling(top_p=0.8)
 
 
-class Sampler(LogitsProcessor):
-    """Adds to scores `(B, V)` the noise that makes their largest a draw; comes last, before an argmax.
+class RowSampler:
+    """Adds to a row's scores (V,) the noise that makes their largest a draw; comes last, before an argmax.
 
     Args:
-        rows: for each row how it is drawn; None leaves the row as it is (greedy).
+        rule: how the row is drawn.
         device: where the scores are. Draws of one seed differ between a CPU and a GPU.
     """
 
-    def __init__(self, rows: Sequence[Sampling | None], device: torch.device) -> None:
-        self.rows = list(rows)
-        self.generators = []
-        for rule in self.rows:
-            generator = torch.Generator(device)
-            if rule is not None and rule.seed is not None:
-                generator.manual_seed(rule.seed)
-            else:
-                generator.seed()
-            self.generators.append(generator)
+    def __init__(self, rule: Sampling, device: torch.device) -> None:
+        self.rule, self.generator = rule, torch.Generator(device)
+        if rule.seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(rule.seed)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        scores = scores.clone()
-        for row, (rule, generator) in enumerate(zip(self.rows, self.generators, strict=True)):
-            if rule is not None:
-                kept = keep(scores[row] / rule.temperature, rule)
-                noise = torch.empty_like(kept).exponential_(generator=generator)
-                scores[row] = kept - noise.clamp_min(torch.finfo(kept.dtype).tiny).log()
-        return scores
+    def __call__(self, scores: Tensor) -> Tensor:
+        kept = keep(scores / self.rule.temperature, self.rule)
+        noise = torch.empty_like(kept).exponential_(generator=self.generator)
+        return kept - noise.clamp_min(torch.finfo(kept.dtype).tiny).log()
 
 
 def keep(scores: Tensor, rule: Sampling) -> Tensor:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from qwen_audio import tags
+from qwen_audio.audio import log_mel
 from qwen_audio.tags import Segment
+from qwen_audio.token_loop import Row, decode
 
 # Answers times tokens (prompt and answer) whose keys and values are held at once while answers are compared.
 SCORED_TOKENS = 16_384
@@ -25,6 +27,17 @@ def inputs_of(
     return {name: tensor for name, tensor in batch.items() if name != "labels"}
 
 
+def language_candidates(tokenizer: Any) -> dict[str, int]:
+    """The nine languages that may be predicted, "unknown" among them, and the ids of their tags."""
+    return {code: tokenizer.special_id(tags.language_tag(code)) for code in (*tags.LANGUAGES, "unknown")}
+
+
+def best_language(tokenizer: Any, logits: Tensor) -> str:
+    """The most probable language code by the logits (V,) after a prompt that ends before the audio-language tag."""
+    candidates = language_candidates(tokenizer)
+    return list(candidates)[int(logits[list(candidates.values())].argmax())]
+
+
 def predict_languages(
     model: Any, processor: Any, waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]
 ) -> list[str]:
@@ -32,12 +45,18 @@ def predict_languages(
 
     "unknown" is one of the nine candidates.
     """
-    codes = (*tags.LANGUAGES, "unknown")
-    ids = [processor.tokenizer.special_id(tags.language_tag(code)) for code in codes]
-    inputs = inputs_of(model, processor, waves, prompts)
-    with torch.inference_mode():
-        logits = model(**inputs, logits_to_keep=1).logits[:, -1]
-    return [codes[best] for best in logits[:, ids].argmax(dim=1).tolist()]
+    tokenizer = processor.tokenizer
+    candidates = language_candidates(tokenizer)
+    allowed = torch.zeros(model.config.text_config.vocab_size, dtype=torch.bool)
+    allowed[list(candidates.values())] = True
+    rows = []
+    for row, prompt in zip(waves, prompts, strict=True):
+        mels = [log_mel(wave) for wave in row]
+        ids, _ = processor.encode_row([mel.shape[-1] for mel in mels], prompt)
+        rows.append(Row(ids, 1, allowed, mels=mels))
+    code_of = {token_id: code for code, token_id in candidates.items()}
+    made = [run.generation for run in decode(model, tokenizer, rows)]
+    return [code_of[one.ids[0]] for one in made if one is not None]
 
 
 def score_answers(

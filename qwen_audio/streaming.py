@@ -1,4 +1,4 @@
-"""Text of an answer as its tokens come: whole characters only, for every row of a batch.
+"""Text of an answer as its tokens come: whole characters only.
 
 A token of the vocabulary is a run of bytes, and one character may need several tokens. The bytes of a row go through
 an incremental UTF-8 decoder, which holds an unfinished character back. White space is held back until something
@@ -9,12 +9,9 @@ an answer repeated itself: the guard keeps one copy of a block that was streamed
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-
-from torch import Tensor
-from transformers.generation.streamers import BaseStreamer
 
 from qwen_audio.tokenizer import _byte_alphabet
 
@@ -61,44 +58,3 @@ class RowText:
         self._held = text[len(certain) :]
         self._begun = self._begun or bool(certain)
         return certain
-
-
-class BatchStream(BaseStreamer):
-    """Gets the tokens of a batch step by step from transformers and hands each row's text on.
-
-    Args:
-        stops: ids that end a row; what follows one is padding.
-    """
-
-    def __init__(self, tokenizer: Any, rows: int, stops: Iterable[int], on_text: OnText) -> None:
-        self._rows = [RowText(tokenizer) for _ in range(rows)]
-        self._running = [True] * rows
-        self._stops, self._on_text = frozenset(stops), on_text
-        self._prompt_seen = False
-
-    def put(self, value: Tensor) -> None:
-        """The prompt `(B, L)` first, which is left out, then the new token of each row `(B,)`."""
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        for row, token_id in enumerate(value.tolist()):
-            if not self._running[row]:
-                continue
-            if token_id in self._stops:
-                self._finish(row)
-            else:
-                self._emit(row, self._rows[row].add(token_id))
-
-    def end(self) -> None:
-        """Called after the last token."""
-        for row, running in enumerate(self._running):
-            if running:
-                self._finish(row)
-
-    def _finish(self, row: int) -> None:
-        self._running[row] = False
-        self._emit(row, self._rows[row].end())
-
-    def _emit(self, row: int, text: str) -> None:
-        if text:
-            self._on_text(row, text)

@@ -146,17 +146,17 @@ class QwenAudioTokenizer(PreTrainedTokenizerFast):
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
         """Text of ids; incomplete UTF-8 becomes U+FFFD. ValueError for an id beyond the last special token,
         which exists in the rows of a published model and must never be produced."""
-        self._check(token_ids)
+        self._check(token_ids, len(self))  # counted once: it takes a third of a millisecond
         return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
-    def _check(self, token_ids: Any) -> None:
+    def _check(self, token_ids: Any, size: int) -> None:
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         flat: Iterable[Any] = [ids] if isinstance(ids, int) else ids
         for item in flat:
             if isinstance(item, (list, tuple)) or hasattr(item, "tolist"):
-                self._check(item)
-            elif not 0 <= item < len(self):
-                raise ValueError(f"id {item} is outside the vocabulary of {len(self)} tokens")
+                self._check(item, size)
+            elif not 0 <= item < size:
+                raise ValueError(f"id {item} is outside the vocabulary of {size} tokens")
 
 
 def _byte_alphabet() -> list[str]:

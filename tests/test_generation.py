@@ -10,13 +10,14 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import CompileConfig
+from transformers import CompileConfig, LogitsProcessorList
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
 import qwen_audio
 from qwen_audio import scoring, tags, tasks
+from qwen_audio.allowed import allowed_ids
 from qwen_audio.generation import Sampling, generate
-from qwen_audio.sampling import Sampler, keep
+from qwen_audio.sampling import RowSampler, keep
 from qwen_audio.streaming import RowText
 from qwen_audio.tags import Segment
 from qwen_audio.tokenizer import byte_tokenizer
@@ -125,8 +126,8 @@ def test_rows_may_be_drawn_differently(pair):
 def test_draws_have_the_probabilities_of_the_scores():
     scores = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
     for rule in (Sampling(seed=0), Sampling(temperature=0.5, seed=0), Sampling(top_k=2, seed=0)):
-        sampler = Sampler([rule], torch.device("cpu"))
-        draws = torch.stack([sampler(torch.empty(1, 0), scores[None])[0].argmax() for _ in range(4000)])
+        sampler = RowSampler(rule, torch.device("cpu"))
+        draws = torch.stack([sampler(scores).argmax() for _ in range(4000)])
         shares = torch.bincount(draws, minlength=5) / len(draws)
         expected = keep(scores / rule.temperature, rule).softmax(0)
         # Four standard deviations of a share of 4,000 draws are at most 0.032.
@@ -254,12 +255,24 @@ def test_one_row_may_be_guarded_and_another_not(looping):
     ("model_type", "text"),
     [("qwen2", {}), ("llama", {"num_key_value_heads": 1}), ("qwen_audio_text", {"seq_length": 64})],
 )
-def test_a_static_cache_gives_the_tokens_of_a_dynamic_one(model_type, text):
-    pair = small.random_model(model_type, **text)
-    dynamic = generate(*pair, WAVES, PROMPTS, 20, loop_guard=False)
-    assert dynamic == generate(*pair, WAVES, PROMPTS, 20, loop_guard=False, cache_implementation="dynamic")
-    assert dynamic == generate(*pair, WAVES, PROMPTS, 20, loop_guard=False, cache_implementation="static")
-    assert dynamic[1] == generate(*pair, *ALONE[1], 20, loop_guard=False, cache_implementation="static")[0]
+def test_the_loop_gives_the_tokens_of_transformers_with_any_cache(model_type, text):
+    model, processor = small.random_model(model_type, **text)
+    ours = generate(model, processor, WAVES, PROMPTS, 20, loop_guard=False)
+    batch = processor(WAVES, PROMPTS)
+    batch.pop("labels")
+    allowed = allowed_ids(processor.tokenizer, PROMPTS, model.config.text_config.vocab_size)
+
+    def only_allowed(ids, scores):
+        return scores.masked_fill(~allowed, -torch.inf)
+
+    for cache in ("dynamic", "static"):
+        end = processor.tokenizer.eos_token_id
+        made = model.generate(
+            **batch, max_new_tokens=20, do_sample=False, cache_implementation=cache, eos_token_id=end,
+            pad_token_id=end, logits_processor=LogitsProcessorList([only_allowed]),
+        )  # fmt: skip
+        for row, one in zip(made[:, batch["input_ids"].shape[1] :].tolist(), ours, strict=True):
+            assert (row[: row.index(end)] if end in row else row) == one.ids
 
 
 @pytest.mark.parametrize(("model_type", "text"), [("qwen2", {}), ("qwen_audio_text", {"seq_length": 64})])

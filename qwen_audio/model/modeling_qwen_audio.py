@@ -194,7 +194,8 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             position_ids: `(B, L)`; counted from a two-dimensional mask if there is one, padding left out. Where they
                 start again at 0, with labels and without a mask, another sequence begins that sees nothing of the
                 ones before (packed rows, see `qwen_audio.data.collate`).
-            logits_to_keep: with no labels, how many last positions get logits (0: all).
+            logits_to_keep: with no labels, how many last positions get logits (0: all), or which: `(K,)` for all rows,
+                or `(B, K)` for each.
         """
         frames = None
         if inputs_embeds is None:
@@ -231,8 +232,12 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         rest = {k: outputs.get(k) for k in ("past_key_values", "hidden_states", "attentions")}
         head = self.get_output_embeddings()
         if labels is None:
-            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            return QwenAudioCausalLMOutput(logits=head(hidden[:, keep]), **rest)
+            if isinstance(logits_to_keep, Tensor) and logits_to_keep.ndim == 2:
+                hidden = hidden.take_along_dim(logits_to_keep[..., None], dim=1)
+            else:
+                keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+                hidden = hidden[:, keep]
+            return QwenAudioCausalLMOutput(logits=head(hidden), **rest)
         targets = labels[:, 1:]
         labelled = targets != IGNORE_INDEX
         token_losses = _token_losses(head, hidden[:, :-1][labelled], targets[labelled])

@@ -1,0 +1,146 @@
+"""One thing to do on recordings, and what came out: what the Python API, the engine and the server pass around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from qwen_audio import tasks
+from qwen_audio.answers import BODIES
+from qwen_audio.audio import log_mel
+from qwen_audio.generation import seconds_of, task_row
+from qwen_audio.row_cache import length_dependent
+from qwen_audio.sampling import Sampling
+from qwen_audio.scoring import best_language
+from qwen_audio.tags import Segment
+from qwen_audio.tasks import Parsed
+from qwen_audio.token_loop import Generation, Row
+
+# Upper bounds of an answer's length. Speech: fast speech is 25 characters a second, up to 2 tokens each in a
+# vocabulary of bytes, and word times add a few tokens. All else is a sentence or a short record.
+SPEECH_TOKENS_PER_SECOND = 60
+SPEECH_EXTRA_TOKENS = 40
+ANSWER_TOKENS = 256
+
+_EARLY_ENDS = {
+    "length": "the answer reached its length limit and was ended there",
+    "loop": "the answer repeated itself and was ended there",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to do in a batch: a task on one or more recordings ((n,) float32, 16 kHz, at most 30 s each).
+
+    The next fields go into the task's prompt, see `tasks.prompt`; language None on a speech task is
+    predicted. `prompt` replaces them all. `max_new_tokens` replaces the bound on the answer's length, which for speech
+    comes from the duration; without `loop_guard` an answer may repeat itself until then. `sampling` draws the answer;
+    None takes the most probable one.
+    """
+
+    task: str
+    waves: list[np.ndarray]
+    language: str | None = None
+    target_language: str | None = None
+    question: str | None = None
+    choices: list[str] | None = None
+    instruction: str | None = None
+    prompt: list[Segment] | None = None
+    max_new_tokens: int | None = None
+    loop_guard: bool = True
+    sampling: Sampling | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What came out for a request: the generated string, the same as data, the language (None: no speech)."""
+
+    raw: str
+    parsed: Parsed
+    language: str | None
+    problems: list[str] = field(default_factory=list)
+
+
+class Prepared:
+    """A request as a row of the token loop, and how its answer is read.
+
+    Raises:
+        ValueError: no such task, a limit below 1, a prompt longer than the model has positions.
+        AudioError: a recording that is empty, too long or not made of numbers.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        request: Request,
+        on_text: Callable[[str], None] | None = None,
+    ) -> None:
+        self._model, self._processor, self._request, self._on_text = model, processor, request, on_text
+        self._seconds = seconds_of(request.waves)
+        self.language = request.language
+        if request.max_new_tokens is not None and request.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {request.max_new_tokens}: give 1 or more, or None")
+        mels = [log_mel(wave) for wave in request.waves]
+        row = self._row(mels, self.language)
+        spoken = tasks.task_of(request.task).audio_language == tasks.SPOKEN
+        if request.prompt is None and request.language is None and spoken:
+            # Every language's tag is one token, so what follows is as long for any.
+            extra = len(self._row(mels, "en").ids) - len(row.ids)
+            row = replace(row, then=self._go_on, extra=extra)
+        most = model.config.get_text_config(decoder=True).max_position_embeddings
+        if len(row.ids) + row.extra > most and not length_dependent(model):  # those are made to go beyond
+            raise ValueError(
+                f"the prompt has {len(row.ids) + row.extra} tokens, over the {most} positions of the model: "
+                "shorten the text, or give fewer recordings"
+            )
+        self.row = row
+        self._mels = mels
+
+    def output(self, generation: Generation) -> Output:
+        """The answer as data."""
+        request = self._request
+        parsed = tasks.parse(request.task, generation.text, request.choices)
+        early = [_EARLY_ENDS[generation.ended_by]] if generation.ended_by != "end" else []
+        return Output(generation.text, parsed, self.language, [*parsed.problems, *early])
+
+    def _go_on(self, logits: Tensor) -> Row:
+        """The row once the model has said which language it hears."""
+        self.language = best_language(self._processor.tokenizer, logits)
+        return self._row(self._mels, self.language)
+
+    def _row(self, mels: list[Tensor], language: str | None) -> Row:
+        request = self._request
+        prompt = request.prompt
+        if prompt is None:
+            prompt = tasks.prompt(
+                request.task,
+                language=language,
+                target_language=request.target_language,
+                question=request.question,
+                choices=request.choices,
+                instruction=request.instruction,
+            )
+        return task_row(
+            self._model,
+            self._processor,
+            mels,
+            self._seconds,
+            prompt,
+            self._limit(),
+            sampling=request.sampling,
+            on_text=self._on_text,
+            loop_guard=request.loop_guard,
+        )
+
+    def _limit(self) -> int:
+        request = self._request
+        if request.max_new_tokens is not None:
+            return request.max_new_tokens
+        if not BODIES[tasks.task_of(request.task).body].grows:
+            return ANSWER_TOKENS
+        return SPEECH_EXTRA_TOKENS + int(SPEECH_TOKENS_PER_SECOND * self._seconds)
