@@ -237,7 +237,7 @@ class Chat:
             max_new_tokens,
             sampling=self.sampling,
             loop_guard=self.loop_guard,
-            stream=None if on_text is None else lambda _, text: _pass_on(on_text, shown.add(text)),
+            stream=None if on_text is None else lambda _, text: pass_on(on_text, shown.add(text)),
             engine=self.engine,
         )
         self._kept = kept
@@ -264,7 +264,8 @@ def _mel(clip: Clip) -> torch.Tensor:
     return clip.mel
 
 
-def _pass_on(on_text: Callable[[str], None], text: str) -> None:
+def pass_on(on_text: Callable[[str], None], text: str) -> None:
+    """Call `on_text` unless there is nothing to pass on."""
     if text:
         on_text(text)
 

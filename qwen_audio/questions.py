@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qwen_audio.audio import load_audio
-from qwen_audio.chat import Chat, Reply
-from qwen_audio.chatml import ChatError, Clip, Turn
+from qwen_audio.chat import Chat, Reply, pass_on
+from qwen_audio.chatml import ChatError, Clip, Readable, Turn
 from qwen_audio.messages import Recording
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Questions(Chat):
     """
 
     def __init__(self, model: QwenAudio) -> None:
-        super().__init__(model.model, model.processor)
+        super().__init__(model.model, model.processor, engine=model.engine)
         self._asked = model
 
     def _answer(
@@ -58,10 +58,10 @@ class Questions(Chat):
             if task
             else Request("audio_qa", waves, question=question, max_new_tokens=max_new_tokens)
         )
-        output = self._asked.run([request])[0]
+        shown = Readable()
+        stream = None if on_text is None else lambda piece: pass_on(on_text, shown.add(piece))
+        output = self._asked.engine.submit(request, on_text=stream).result()
         text = output.parsed.text or output.parsed.label or ""
-        if on_text is not None and text:
-            on_text(text)
         early = next((problem for problem in output.problems if "ended there" in problem), "")
         ended_by = "loop" if "repeated" in early else "length" if early else "end"
         reply = Reply(text, output.raw, ended_by, 0, 0, 0)
