@@ -47,7 +47,7 @@ class NewFolder:
             )
         self.path.mkdir()
         self._mark = (self.path / MARK).open("wb")
-        _lock(self._mark)
+        lock(self._mark)
 
     def finish(self) -> None:
         """Bring everything to the disk, readable by all, and give the folder its name."""
@@ -109,7 +109,7 @@ def clear_unfinished(folder: Path) -> None:
         folder.rmdir()
         return
     with mark.open("r+b") as handle:
-        if not _lock(handle):
+        if not lock(handle):
             raise ValueError(f"{folder} is being written by another run: wait for it, or name another folder")
         _remove(folder)
 
@@ -138,7 +138,7 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _lock(handle: IO[bytes]) -> bool:
+def lock(handle: IO[bytes]) -> bool:
     """Lock a file for this process until it is closed; False if another process has it."""
     if fcntl is None:
         return True

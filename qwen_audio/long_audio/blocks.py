@@ -72,7 +72,9 @@ class Blocks:
         self.seconds = 0.0
         self._read = 0.0  # seconds read of the recording, before resampling
         self._pieces, self._live = self._open(source, raw_rate)
-        self._first: Piece | None = next(self._pieces, None)  # so that a recording without sound fails at once
+        self._first: Piece | None = next(
+            self._pieces, None
+        )  # so that a recording without sound fails at once
         if self._first is None:
             if self.defect:
                 raise AudioError(f"{self.name} {self.defect}: copy it again.")
@@ -231,7 +233,9 @@ class Blocks:
                     for frame in packet.decode():
                         rate = rate or check_rate(frame.sample_rate, self.name)
                         if frame.sample_rate != rate:
-                            message = f"changes its sample rate at {count / rate:.2f} s: convert it to wav first"
+                            message = (
+                                f"changes its sample rate at {count / rate:.2f} s: convert it to wav first"
+                            )
                             if not count:
                                 raise AudioError(f"{self.name} {message}.")
                             self.defect = message

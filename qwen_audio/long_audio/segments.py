@@ -4,9 +4,9 @@ A window is an utterance: speech between two pauses of at least half a second, w
 Where it begins and ends depends only on the sound near it, not on what came before or on how the stream was divided
 into blocks, so a recording that was cut at a pause gives the same windows as the whole:
 
-- Frames of the detector (32 ms, counted from the start of the recording) only say roughly where speech is. It is then
-  heard again by itself, in frames counted from its loudest sample, which is the same one however the recording was cut.
-- The edge itself is where the envelope crosses a level below the loudest of the speech beside it: a sample of the sound.
+- Frames of the detector (32 ms, counted from the start of the recording) only say roughly where speech is. It is
+  then heard again by itself, in frames counted from its loudest sample, which is the same however it was cut.
+- The edge itself is a sample: where the envelope crosses a level below the loudest of the speech beside it.
 - Pauses are measured between such edges.
 - An utterance that is too long is cut at its quietest place between 12 s and 29 s after its start.
 """
@@ -25,7 +25,10 @@ from qwen_audio.long_audio.speech import FRAME, detector
 
 # Seconds, but for the probabilities and the levels.
 BEGIN, END = 0.5, 0.35  # probabilities at which speech begins and ends; two, so that it does not flicker
-BEGIN_AGAIN, END_AGAIN = 0.3, 0.2  # the same when it is heard again: the network then knows less of what came before
+BEGIN_AGAIN, END_AGAIN = (
+    0.3,
+    0.2,
+)  # the same when it is heard again: the network then knows less of what came before
 PAUSE = 0.5  # between two edges: here an utterance ends
 SURE_PAUSE = 0.8  # between two frames of speech: the edges cannot be nearer than PAUSE
 NEAR = 0.35  # between two frames of speech: up to here they are heard again together
@@ -64,8 +67,8 @@ def samples(seconds: float) -> int:
 class Segmenter:
     """Takes the blocks of one recording, gives windows in order; holds under a minute of sound.
 
-        for window in segmenter.feed(block): ...
-        for window in segmenter.finish(): ...
+    for window in segmenter.feed(block): ...
+    for window in segmenter.finish(): ...
     """
 
     def __init__(self, detect: str = "speech") -> None:
@@ -75,7 +78,9 @@ class Segmenter:
         self._offset = 0
         self._heard = 0  # samples that the detector has heard
         self._speaking = False
-        self._regions: list[list[int]] = []  # [first, last + 1) of frames with speech, since the last sure pause
+        self._regions: list[
+            list[int]
+        ] = []  # [first, last + 1) of frames with speech, since the last sure pause
         self._resumed: int | None = None  # where an utterance goes on after a cut
 
     @property
@@ -217,12 +222,12 @@ class Segmenter:
         loudest = first + int(np.argmax(self._power(first, min(last, first + samples(LOUDEST)))))
         # As many frames before the loudest as its onset asks for: the network then starts at the same sample.
         lead = loudest - min(loudest, self._onset(group)) + samples(LEAD)
-        at = loudest - -(-lead // FRAME) * FRAME
-        at += -(-max(0, self._offset - at) // FRAME) * FRAME
+        begin = loudest - -(-lead // FRAME) * FRAME
+        begin += -(-max(0, self._offset - begin) // FRAME) * FRAME
         self._again.reset()
         regions: list[list[int]] = []
         speaking = False
-        for at in range(at, min(last + samples(TAIL), self.position), FRAME):
+        for at in range(begin, min(last + samples(TAIL), self.position), FRAME):
             frame = self._part(at, at + FRAME)
             probability = self._again(np.pad(frame, (0, FRAME - len(frame))))
             speaking = probability >= (END_AGAIN if speaking else BEGIN_AGAIN)
@@ -233,7 +238,9 @@ class Segmenter:
         return regions
 
     def _within_limit(self, start: int, end: int, resumed: bool, spoken: int) -> Iterator[Window]:
-        if spoken < samples(SPEECH) and not resumed:
+        near = samples(OUTSIDE)
+        before = sum(b - a for a, b in self._regions if b > start - near and a < end + near)
+        if max(spoken, before) < samples(SPEECH) and not resumed:
             return
         while end - start > samples(LONGEST):
             cut = self._quietest(start, min(start + samples(CUT_TO), end - SAMPLE_RATE))

@@ -1,7 +1,7 @@
 """Where there is something to transcribe: one probability for every 32 ms.
 
-Two detectors. "speech" is the Silero network (MIT licence; the wheels carry the network and what runs it). Of the
-detectors that were compared on real and synthetic clips (docs/transcribe.md) it alone tells speech from noise and music.
+Two detectors. "speech" is the Silero network (MIT licence; the wheels carry the network and what runs it). Of those
+that were compared on real and synthetic clips (docs/transcribe.md) it alone tells speech from noise and music.
 "sound" takes for speech whatever is not silent: for songs, and for recordings that are known to be all speech.
 """
 
