@@ -106,11 +106,11 @@ def run(options: argparse.Namespace) -> None:
     truth = json.loads((options.out / "truth.json").read_text())
     said = " ".join(text.lower() for *_, text in truth)
     starts = [word["start"] for word in data["words"]]
-    quarter = max(1, len(curve) // 4)
+    tenths = [f"{max(part) / 2**20:.0f}" for part in np.array_split(curve, 10) if len(part)]
     print(
         f"{data['duration'] / 3600:.2f} h in {wall:.0f} s: real-time factor {wall / data['duration']:.3f} "
-        f"({data['duration'] / wall:.1f} times real time); peak memory {peak / 2**20:.0f} MiB (in the first quarter "
-        f"{max(curve[:quarter]) / 2**20:.0f}); {len(data['segments'])} segments, {len(starts)} words, "
+        f"({data['duration'] / wall:.1f} times real time); peak memory {peak / 2**20:.0f} MiB (in each "
+        f"tenth of the time {', '.join(tenths)}); {len(data['segments'])} segments, {len(starts)} words, "
         f"in order: {starts == sorted(starts)}; word error rate {jiwer.wer(said, data['text']):.3f}"
     )
 

@@ -74,6 +74,9 @@ class Segmenter:
     def __init__(self, detect: str = "speech") -> None:
         """detect: "speech" or "sound", see speech.py; ValueError for another name."""
         self._probability, self._again = detector(detect), detector(detect)
+        # Without a pause before it the network misses one in six single words that a file begins with.
+        for _ in range(-(-samples(LEAD) // FRAME)):
+            self._probability(np.zeros(FRAME, np.float32))
         self._wave = np.zeros(0, np.float32)  # the sound that may still be needed, from sample _offset on
         self._offset = 0
         self._heard = 0  # samples that the detector has heard
@@ -87,11 +90,6 @@ class Segmenter:
     def position(self) -> int:
         """Samples taken so far."""
         return self._offset + len(self._wave)
-
-    @property
-    def settled(self) -> int:
-        """Sample before which no further window will begin."""
-        return self._begin() if self._regions else max(0, self._heard - samples(OUTSIDE + CONTEXT) - FRAME)
 
     def feed(self, block: np.ndarray) -> list[Window]:
         """Windows that have ended by the end of `block` (n,) float32, the next piece of the recording."""
@@ -184,7 +182,7 @@ class Segmenter:
         return windows
 
     def _utterances(self) -> list[tuple[int, int, bool, int]]:
-        """(start, end, whether it goes on after a cut, samples of frames with speech) of each."""
+        """(start, end, whether it goes on after a cut, samples that are surely speech) of each."""
         found: list[tuple[int, int, bool, int]] = []
         regions = self._heard_again()
         if not regions:
@@ -195,7 +193,7 @@ class Segmenter:
         spoken = 0
         for region, after in pairwise([*regions, None]):
             assert region is not None
-            spoken += region[1] - region[0]
+            spoken += region[2]
             if after is None:
                 found.append((start, max(start, self._offset_edge(region)), resumed, spoken))
             elif self._apart(region, after, PAUSE):
@@ -204,7 +202,10 @@ class Segmenter:
         return found
 
     def _heard_again(self) -> list[list[int]]:
-        """The regions of speech in frames that are counted from a sample of the speech itself."""
+        """The regions of speech in frames that are counted from a sample of the speech itself.
+
+        Each has the samples of its frames that are surely speech as its third number.
+        """
         groups: list[list[int]] = []
         for first, last in self._regions:
             if groups and not self._apart(groups[-1], [first, last], NEAR):
@@ -213,7 +214,7 @@ class Segmenter:
                 groups.append([first, last])
         regions: list[list[int]] = []
         for group in groups:
-            regions += self._hear(group, regions[-1][1] if regions else 0) or [group]
+            regions += self._hear(group, regions[-1][1] if regions else 0) or [[*group, 0]]
         return regions
 
     def _hear(self, group: list[int], after: int) -> list[list[int]]:
@@ -223,24 +224,22 @@ class Segmenter:
         # As many frames before the loudest as its onset asks for: the network then starts at the same sample.
         lead = loudest - min(loudest, self._onset(group)) + samples(LEAD)
         begin = loudest - -(-lead // FRAME) * FRAME
-        begin += -(-max(0, self._offset - begin) // FRAME) * FRAME
+        begin = max(begin, self._offset - samples(LEAD))  # what was before the recording was silent
         self._again.reset()
         regions: list[list[int]] = []
         speaking = False
         for at in range(begin, min(last + samples(TAIL), self.position), FRAME):
-            frame = self._part(at, at + FRAME)
-            probability = self._again(np.pad(frame, (0, FRAME - len(frame))))
+            probability = self._again(self._padded(at))
             speaking = probability >= (END_AGAIN if speaking else BEGIN_AGAIN)
+            sure = FRAME if probability >= BEGIN else 0
             if speaking and regions and regions[-1][1] == at:
-                regions[-1][1] = at + FRAME
+                regions[-1][1:] = at + FRAME, regions[-1][2] + sure
             elif speaking and at >= after:
-                regions.append([at, at + FRAME])
+                regions.append([max(at, self._offset), at + FRAME, sure])
         return regions
 
     def _within_limit(self, start: int, end: int, resumed: bool, spoken: int) -> Iterator[Window]:
-        near = samples(OUTSIDE)
-        before = sum(b - a for a, b in self._regions if b > start - near and a < end + near)
-        if max(spoken, before) < samples(SPEECH) and not resumed:
+        if spoken < samples(SPEECH) and not resumed:
             return
         while end - start > samples(LONGEST):
             cut = self._quietest(start, min(start + samples(CUT_TO), end - SAMPLE_RATE))
@@ -259,6 +258,12 @@ class Segmenter:
     def _part(self, first: int, last: int) -> np.ndarray:
         return self._wave[max(0, first - self._offset) : max(0, last - self._offset)]
 
+    def _padded(self, at: int) -> np.ndarray:
+        """The frame at a sample, with silence for what lies outside of the recording."""
+        frame = self._part(at, at + FRAME)
+        before = min(FRAME, max(0, self._offset - at))
+        return np.pad(frame, (before, FRAME - before - len(frame)))
+
     def _power(self, first: int, last: int, width: float = SMOOTH) -> np.ndarray:
         """Mean power around each of the samples [first, last), or of those that there are."""
         size = samples(width)
@@ -267,7 +272,7 @@ class Segmenter:
         return power[max(first, self._offset) - low : min(last, self.position) - low]
 
     def _level(self, region: list[int], pause: np.ndarray) -> float:
-        peak = float(self._power(*region).max(initial=0.0))
+        peak = float(self._power(region[0], region[1]).max(initial=0.0))
         floor = float(pause.min(initial=peak))
         return max(min(peak, max(peak * BELOW_PEAK, floor * ABOVE_FLOOR)), SILENCE)
 
