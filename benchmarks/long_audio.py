@@ -77,11 +77,22 @@ def make(options: argparse.Namespace) -> None:
             truth.append([at + len(pause), at + len(pause) + len(wave), text])
             at += len(pause) + len(wave)
     (options.out / "truth.json").write_text(json.dumps(truth))
-    print(f"{at / RATE / 3600:.2f} h, {len(truth)} clips, {sum(b - a for a, b, _ in truth) / RATE / 3600:.2f} h in them")
+    print(
+        f"{at / RATE / 3600:.2f} h, {len(truth)} clips, {sum(b - a for a, b, _ in truth) / RATE / 3600:.2f} h in them"
+    )
 
 
 def command(source: Path, target: Path) -> list[str]:
-    return [sys.executable, "-m", "qwen_audio.cli", "transcribe", str(source), "--words", "--format", "json"] + [
+    return [
+        sys.executable,
+        "-m",
+        "qwen_audio.cli",
+        "transcribe",
+        str(source),
+        "--words",
+        "--format",
+        "json",
+    ] + [
         "--output",
         str(target),
         "--progress",
@@ -116,7 +127,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def first_minutes(options: argparse.Namespace) -> tuple[np.ndarray, list[list]]:
-    truth = [t for t in json.loads((options.out / "truth.json").read_text()) if t[1] < options.minutes * 60 * RATE]
+    truth = [
+        t for t in json.loads((options.out / "truth.json").read_text()) if t[1] < options.minutes * 60 * RATE
+    ]
     wave, _ = soundfile.read(options.out / "long.wav", frames=truth[-1][1] + RATE // 2, dtype="float32")
     return wave, truth
 
@@ -138,7 +151,9 @@ def cut(options: argparse.Namespace) -> None:
         texts = [w.word for w in whole], [w[0] for w in words]
         shift = float("nan")
         if texts[0] == texts[1]:
-            shift = max(max(abs(a.start - b[1]), abs(a.end - b[2])) for a, b in zip(whole, words, strict=True))
+            shift = max(
+                max(abs(a.start - b[1]), abs(a.end - b[2])) for a, b in zip(whole, words, strict=True)
+            )
         wrong = jiwer.process_words(" ".join(texts[0]), " ".join(texts[1]))
         changed = wrong.substitutions + wrong.deletions + wrong.insertions
         print(
@@ -212,10 +227,14 @@ def coloured(rng: np.random.Generator, power: int, level: float) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("step", choices=("make", "run", "cut", "kill", "invented"))
     parser.add_argument("--out", type=Path, required=True, help="folder for the recording and the results")
-    parser.add_argument("--corpus", type=Path, help="folder with test.jsonl and valid.jsonl; synthetic speech alone if absent")
+    parser.add_argument(
+        "--corpus", type=Path, help="folder with test.jsonl and valid.jsonl; synthetic speech alone if absent"
+    )
     parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--minutes", type=float, default=5.0, help="of the recording, for cut and kill")
     parser.add_argument("--cuts", type=int, default=5)

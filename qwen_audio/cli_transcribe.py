@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
     from qwen_audio.long_audio.inputs import Input
     from qwen_audio.long_audio.job import Options
-    from qwen_audio.long_audio.journal import Journal
     from qwen_audio.results import Passage, Transcription
 
 STYLES = ("text", "json", "srt", "vtt", "textgrid")
+BAR = 20  # characters of the bar
 LINES_EVERY = 5.0  # seconds between two lines of progress where lines cannot be overwritten
 
 Inputs = Annotated[
@@ -93,6 +92,7 @@ def transcribe(
         return
     inputs = find_inputs(named)
     plan = _plan(inputs, named, style, output)
+    _spare(inputs, plan)
     if not _files(load(model, device=device), inputs, options, style, plan, shown):
         raise typer.Exit(2)
 
@@ -129,10 +129,19 @@ def _plan(inputs: Sequence[Input], named: Sequence[str], style: str, output: str
     return _Plan(None, path, len(inputs))
 
 
+def _spare(inputs: Sequence[Input], plan: _Plan) -> None:
+    """ValueError where the text would be written over a recording."""
+    recordings = {Path(one.path).resolve(): one.path for one in inputs}
+    for path in plan.each or ([plan.single] if plan.single is not None else []):
+        if path.resolve() in recordings:
+            raise ValueError(f"--output {path} is one of the recordings: name another file")
+
+
 def _files(
     model: QwenAudio, inputs: Sequence[Input], options: Options, style: str, plan: _Plan, shown: bool
 ) -> bool:
-    """Transcribe every file; one that cannot be used is named on stderr, unless it is the only one."""
+    """Transcribe every file; False if not all could be read whole. One that cannot be used is named on stderr, unless
+    it is the only one."""
     from qwen_audio.cli import complain
     from qwen_audio.long_audio.inputs import write_whole
     from qwen_audio.results import format_results
@@ -140,42 +149,46 @@ def _files(
     results: list[tuple[str, Transcription]] = []
     good = True
     several = len(inputs) > 1
-    with ExitStack() as stack:
-        finished = []
-        for place, one in enumerate(inputs):
-            try:
-                journal, result = _file(model, one.path, options, plan.journals[place], shown, stack)
-            except (ValueError, OSError) as error:
-                if not several:
-                    raise
-                complain(error)
-                good = False
-                continue
+    finished: list[Path] = []
+    for place, one in enumerate(inputs):
+        label = f"{place + 1} of {len(inputs)}, {one.path}" if several else one.path
+        journal = plan.journals[place]
+        try:
+            result, whole = _file(model, one.path, label, options, journal, shown)
+        except (ValueError, OSError) as error:
+            if not several:
+                raise
+            complain(error)
+            good = False
+            continue
+        good = good and whole
+        if journal is not None:
             finished.append(journal)
-            _print_notes(one.path, result)
-            if plan.each is not None:
-                write_whole(plan.each[place], format_results([(one.path, result)], style))
-            elif plan.single is None and style == "text":
-                sys.stdout.write(format_results([(one.path, result)], style, several=several))
-                sys.stdout.flush()
-            else:
-                results.append((one.path, result))
-        if results:
-            text = format_results(results, style, several=several)
-            if plan.single is None:
-                sys.stdout.write(text)
-            else:
-                write_whole(plan.single, text)
-        for journal in finished:  # only now: the same command, given again, then knows all that was done
-            if journal is not None:
-                journal.remove()
+        _print_notes(one.path, result)
+        if plan.each is not None:
+            write_whole(plan.each[place], format_results([(one.path, result)], style))
+        elif plan.single is None and style == "text":
+            sys.stdout.write(format_results([(one.path, result)], style, several=several))
+            sys.stdout.flush()
+        else:
+            results.append((one.path, result))
+    if results:
+        text = format_results(results, style, several=several)
+        if plan.single is None:
+            sys.stdout.write(text)
+        else:
+            write_whole(plan.single, text)
+    for path in finished:  # only now: the same command, given again, then knows all that was done
+        path.unlink(missing_ok=True)
     return good
 
 
 def _file(
-    model: QwenAudio, path: str, options: Options, journal_path: Path | None, shown: bool, stack: ExitStack
-) -> tuple[Journal | None, Transcription]:
+    model: QwenAudio, path: str, label: str, options: Options, journal_path: Path | None, shown: bool
+) -> tuple[Transcription, bool]:
+    """The transcription, and whether the whole recording could be read."""
     import dataclasses
+    from contextlib import closing, nullcontext
 
     import qwen_audio
     from qwen_audio.long_audio.blocks import open_blocks
@@ -193,13 +206,20 @@ def _file(
             "version": qwen_audio.__version__,
         }
         journal = Journal(journal_path, job)
-        stack.callback(journal.close)
         if journal.restarted:
             print(f"note: {journal_path} was of another job: begun anew", file=sys.stderr)
-    bar = Progress(path, blocks.announced, shown)
-    result = transcribe_all(model, blocks, options, journal=journal, on_passages=bar.update)
+    bar = Progress(label, blocks.announced, shown)
+    with nullcontext() if journal is None else closing(journal):
+        try:
+            result = transcribe_all(model, blocks, options, journal=journal, on_passages=bar.update)
+        except KeyboardInterrupt:
+            bar.end()
+            if journal_path is not None:
+                print("note: the same command, given again, goes on from here", file=sys.stderr)
+            raise
     bar.end()
-    return journal, result
+    noted = journal.end if journal is not None and journal.end is not None else {}
+    return result, not (blocks.defect or noted.get("defect"))
 
 
 def _live(
@@ -237,10 +257,14 @@ def _live(
                 sys.stdout.flush()
 
     try:
+        rest = 0.0  # half of the time at most goes into what is only shown for a moment
         for block in blocks:
             take(live.feed(block))
-            if line.shown and (partial := live.partial()) is not None:
+            began = time.monotonic()
+            if line.shown and began >= rest and (partial := live.partial()) is not None:
                 line.show(partial.text)
+                now = time.monotonic()
+                rest = now + (now - began)
     except KeyboardInterrupt:
         if not mic:
             raise
@@ -251,13 +275,14 @@ def _live(
         passages, options.word_timestamps, duration=round(live.seconds, 3), defect=defect or None
     )
     _print_notes(name, result)
-    if at_once:
-        return
-    text = format_results([(name, result)], style)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_whole(Path(output), text)
+    if not at_once:
+        text = format_results([(name, result)], style)
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            write_whole(Path(output), text)
+    if defect:
+        raise typer.Exit(2)
 
 
 class _OpenLine:
@@ -286,24 +311,32 @@ class Progress:
         self.name, self.seconds, self.shown = name, seconds, shown
         self._line = _OpenLine(shown and sys.stderr.isatty())
         self._began = self._told = time.monotonic()
+        self._known = 0.0  # seconds of the recording that an earlier run had done
 
-    def update(self, done: float) -> None:
-        """`done` seconds of the recording are transcribed."""
+    def update(self, done: float, known: bool) -> None:
+        """`done` seconds of the recording are transcribed; known: the last of them by an earlier run."""
         now = time.monotonic()
+        if known:
+            self._known, self._began = done, now
+        spent = now - self._began
         if self._line.shown:
-            self._line.show(self.line(done, now - self._began))
+            self._line.show(self.line(done, spent))
         elif self.shown and now - self._told >= LINES_EVERY:
             self._told = now
-            print(self.line(done, now - self._began), file=sys.stderr, flush=True)
+            print(self.line(done, spent), file=sys.stderr, flush=True)
 
     def line(self, done: float, spent: float) -> str:
-        """`a.wav: 0:12:30 of 3:00:00, 8.1 times real time, 0:20:41 left` after `spent` seconds."""
-        text = f"{self.name}: {_hours(done)}"
-        speed = done / max(spent, 1e-3)
+        """`a.wav: [##--------] 0:36:00 of 3:00:00, 8.1 times real time, 0:17:47 left` after `spent` seconds."""
+        new = done - self._known
+        speed = new / max(spent, 1e-3) if new > 0 else None
+        pace = "" if speed is None else f", {speed:.1f} times real time"
         if self.seconds is None:
-            return f"{text}, {speed:.1f} times real time"
-        left = max(0.0, self.seconds - done) / max(speed, 1e-3)
-        return f"{text} of {_hours(self.seconds)}, {speed:.1f} times real time, {_hours(left)} left"
+            return f"{self.name}: {_hours(done)}{pace}"
+        share = min(1.0, done / max(self.seconds, 1e-3))
+        full = round(share * BAR)
+        bar = "#" * full + "-" * (BAR - full)
+        left = "" if speed is None else f", {_hours(max(0.0, self.seconds - done) / max(speed, 1e-3))} left"
+        return f"{self.name}: [{bar}] {_hours(done)} of {_hours(self.seconds)}{pace}{left}"
 
     def end(self) -> None:
         """The recording is done."""

@@ -1,5 +1,6 @@
 """Recordings as a stream of pieces: equal to the whole, from files and pipes, damaged or not, in bounded memory."""
 
+import contextlib
 import io
 import os
 import threading
@@ -26,8 +27,8 @@ def piped(data):
     read, write = os.pipe()
 
     def fill():
-        with os.fdopen(write, "wb") as end:
-            end.write(data)
+        with contextlib.suppress(BrokenPipeError), os.fdopen(write, "wb") as end:
+            end.write(data)  # a reader that has refused the rest closes the pipe
 
     threading.Thread(target=fill, daemon=True).start()
     return os.fdopen(read, "rb")
@@ -94,7 +95,7 @@ def test_of_a_truncated_file_the_beginning_comes_and_the_rest_is_told(kind):
 
 def test_a_file_that_a_pipe_cannot_give_is_refused():
     with pytest.raises(AudioError, match="not from a pipe: save it and name the file"):
-        open_blocks(piped(dummies.encode(dummies.chirp(3.0), 16_000, "m4a")))
+        open_blocks(piped(dummies.encode(dummies.noise(60.0), 16_000, "m4a")))
 
 
 def test_a_truncated_pipe_is_told():
@@ -152,7 +153,9 @@ def test_a_file_of_several_gigabytes_is_read_from_its_beginning(tmp_path):
         file.write(np.full((48_000, 2), 0.25, np.float32))
     size = 5 << 30
     data = bytearray(path.read_bytes())
-    ds64 = data.index(b"ds64") + 8  # sizes of the file and of its samples, and the count of frames (EBU Tech 3306)
+    ds64 = (
+        data.index(b"ds64") + 8
+    )  # sizes of the file and of its samples, and the count of frames (EBU Tech 3306)
     start = data.index(b"data") + 8
     numbers = (size - 8, size - start, (size - start) // 4)
     data[ds64 : ds64 + 24] = b"".join(number.to_bytes(8, "little") for number in numbers)

@@ -251,9 +251,7 @@ class Blocks:
                 advice = "copy or convert it again"
                 if isinstance(handle, _OnlyRead):
                     advice = "some files are read from their end, not from a pipe: save it and name the file"
-                raise AudioError(
-                    f"{self.name} has a sound track but none of it can be decoded: {advice}."
-                )
+                raise AudioError(f"{self.name} has a sound track but none of it can be decoded: {advice}.")
             if failed or (declared is not None and reached < declared - 0.1):
                 self.defect = shortfall(count / rate, float("inf") if declared is None else declared)
 

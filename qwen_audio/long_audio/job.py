@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qwen_audio.long_audio.blocks import Blocks
 
 AHEAD = 4  # batches that are sorted together
-OnPassages = Callable[[float], None]  # seconds of the recording that are done
+OnPassages = Callable[[float, bool], None]  # seconds of the recording that are done; were they known already?
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,18 @@ def transcribe_blocks(
     """
     size = max(1, ahead * options.batch_size)
     windows = enumerate(windows_of(blocks, options.detect))
+    done = 0.0
     while group := list(islice(windows, size)):
         found: dict[int, Passage | None] = {}
+        # Batches of a group are not in the order of the recording: each counts by its share of the sound.
+        begun, last = done, group[-1][1].end / SAMPLE_RATE
+        total, heard = sum(len(window.wave) for _, window in group), 0
         by_length = sorted(group, key=lambda item: len(item[1].wave))
         for at in range(0, len(by_length), options.batch_size):
             batch = by_length[at : at + options.batch_size]
             known = [_known(journal, number, window) for number, window in batch]
-            if all(row is not None for row in known):
+            repeated = all(row is not None for row in known)
+            if repeated:
                 rows = [row for row in known if row is not None]
             else:
                 outputs = model.run([options.request(window.wave) for _, window in batch], len(batch))
@@ -98,7 +103,9 @@ def transcribe_blocks(
                     journal.add(rows)
             found |= {row["number"]: _from_data(row["passage"]) for row in rows}
             if on_passages is not None:
-                on_passages(max(window.end for _, window in batch) / SAMPLE_RATE)
+                heard += sum(len(window.wave) for _, window in batch)
+                done = begun + (last - begun) * heard / total
+                on_passages(done, repeated)
         for number, _ in group:
             passage = found[number]
             if passage is not None:

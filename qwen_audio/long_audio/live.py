@@ -10,6 +10,7 @@ live.finish()
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
 
 REFRESH = 1.0  # seconds of new sound after which what is being said is transcribed again
+BEHIND = 600.0  # seconds of a microphone that may wait to be transcribed
 BLOCK = 1600  # samples that a microphone gives at once: 0.1 s
 
 
@@ -72,7 +74,11 @@ class Live:
 
 
 def microphone() -> Iterator[np.ndarray]:
-    """Blocks of the default microphone, without end. ValueError where there is none, or no PortAudio."""
+    """Blocks (1600,) of the default microphone, without end.
+
+    Raises:
+        ValueError: there is no microphone, or no PortAudio; or sound was lost because it is not taken fast enough.
+    """
     try:
         import sounddevice
     except OSError as error:  # the package is there, the library that it needs is not
@@ -80,10 +86,16 @@ def microphone() -> Iterator[np.ndarray]:
             f"the microphone needs the PortAudio library ({error}): install it (on Debian libportaudio2), "
             "or pipe the sound into qwen-audio transcribe -"
         ) from None
-    blocks: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    blocks: queue.Queue[np.ndarray] = queue.Queue(round(BEHIND * SAMPLE_RATE / BLOCK))
+    lost = threading.Event()
 
     def heard(data: np.ndarray, frames: int, time: Any, status: Any) -> None:
-        blocks.put(data[:, 0].copy())
+        try:
+            blocks.put_nowait(data[:, 0].copy())
+        except queue.Full:
+            lost.set()
+        if status.input_overflow:
+            lost.set()
 
     try:
         stream = sounddevice.InputStream(
@@ -95,5 +107,9 @@ def microphone() -> Iterator[np.ndarray]:
             f"no microphone can be opened ({error}): connect one, or check its settings"
         ) from None
     with stream:
-        while True:
+        while not lost.is_set():
             yield blocks.get()
+    raise ValueError(
+        "the microphone gives sound faster than it can be transcribed, and some was lost: use a smaller model, or "
+        "record to a file and transcribe that"
+    )
