@@ -199,8 +199,9 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
 def test_two_runs_do_not_write_the_same_journal(tmp_path):
     path = tmp_path / "a.part"
     journal = Journal(path, {})
-    code = f"from pathlib import Path; from qwen_audio.long_audio.journal import Journal; Journal(Path({str(path)!r}), {{}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    code = "import pathlib, sys; from qwen_audio.long_audio.journal import Journal; "
+    code += "Journal(pathlib.Path(sys.argv[1]), {})"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert "being written by another run" in done.stderr
     journal.close()
 
