@@ -84,20 +84,8 @@ def make(options: argparse.Namespace) -> None:
 
 
 def command(source: Path, target: Path) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "qwen_audio.cli",
-        "transcribe",
-        str(source),
-        "--words",
-        "--format",
-        "json",
-    ] + [
-        "--output",
-        str(target),
-        "--progress",
-    ]
+    verb = [sys.executable, "-m", "qwen_audio.cli", "transcribe"]
+    return [*verb, str(source), "--words", "--format", "json", "--output", str(target), "--progress"]
 
 
 def run(options: argparse.Namespace) -> None:
