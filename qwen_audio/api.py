@@ -10,20 +10,22 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from qwen_audio import tags, tasks
+from qwen_audio import tasks
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
 from qwen_audio.generation import CHAT, Sampling, score_answers
 from qwen_audio.loading import EMBEDDED, load_checkpoint
+from qwen_audio.long_audio.blocks import open_blocks
+from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
 from qwen_audio.requests import Output, Request
-from qwen_audio.results import Answer, Classification, Transcription, join_words
+from qwen_audio.results import Answer, Classification, Passage, Transcription
 from qwen_audio.serve.engine import Engine
 from qwen_audio.tags import Segment
 
@@ -33,7 +35,8 @@ _MAKING = threading.RLock()  # while an engine is made
 
 
 class QwenAudio:
-    """A loaded model. Audio is a path, bytes, a binary file object or (array, rate), at most 30 s long."""
+    """A loaded model. Audio is a path, bytes, a binary file object or (array, rate); at most 30 s long, but for
+    `transcribe`."""
 
     def __init__(self, model: Any, processor: Any, folder: Path | None = None) -> None:
         from transformers import GenerationConfig
@@ -77,34 +80,47 @@ class QwenAudio:
         language: str | None = None,
         word_timestamps: bool = False,
         *,
+        detect: str = "speech",
+        batch_size: int = 8,
         max_new_tokens: int | None = None,
         loop_guard: bool = True,
     ) -> Transcription:
-        """What is said. language: code of the spoken language ("en"); None lets the model predict it.
+        """What is said in a recording of any length, in memory that does not grow with it.
 
-        With `word_timestamps` the result also has each word's start and end in seconds. `max_new_tokens` and
-        `loop_guard` lift what bounds the answer, see `Request`. Raises AudioError for audio that cannot be read or is
-        over 30 s.
+        The recording is cut at its pauses, and each piece is transcribed by itself, `batch_size` of them at a time.
+        language: code of the spoken language ("en"); None lets the model predict it for every piece. With
+        `word_timestamps` the result also has each word's start and end in seconds. detect: "speech" transcribes only
+        where there is speech, so that silence, noise and most music give no text; "sound" takes whatever is not
+        silent, for songs. `max_new_tokens` and `loop_guard` lift what bounds the answer of a piece, see `Request`.
+
+        A recording of which only a part can be read gives the text of that part, and a sentence in `problems`. Raises
+        AudioError for audio that cannot be read at all.
         """
-        known = (*tags.LANGUAGES, tags.TRADITIONAL_CHINESE, "unknown")
-        if language is not None and language not in known:
-            raise ValueError(
-                f"language {language!r} has no tag: use one of {', '.join(known)} (unknown for any other), or None"
-            )
-        task = "word_timestamps" if word_timestamps else "asr"
-        request = Request(
-            task,
-            self._one(audio),
-            language=language,
-            max_new_tokens=max_new_tokens,
-            loop_guard=loop_guard,
-        )
-        output = self.run([request])[0]
-        spoken = output.language or "unknown"
-        if not word_timestamps:
-            return Transcription(output.parsed.text, spoken, None, output.problems)
-        words = output.parsed.words
-        return Transcription(join_words(words, spoken), spoken, words, output.problems)
+        options = Options(language, word_timestamps, detect, max_new_tokens, loop_guard, batch_size)
+        return transcribe_all(self, open_blocks(_single(audio)), options)
+
+    def transcribe_stream(
+        self,
+        audio: AudioSource | Iterable[np.ndarray],
+        language: str | None = None,
+        word_timestamps: bool = False,
+        *,
+        detect: str = "speech",
+        max_new_tokens: int | None = None,
+        loop_guard: bool = True,
+    ) -> Iterator[Passage]:
+        """Each piece of what is said as soon as it has ended; arguments as in `transcribe`.
+
+        audio may also be an iterable of blocks (n,) of floats at 16 kHz, which comes from wherever sound is made.
+        """
+        options = Options(language, word_timestamps, detect, max_new_tokens, loop_guard, batch_size=1)
+        if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | tuple) or hasattr(
+            audio, "read"
+        ):
+            blocks: Iterable[np.ndarray] = open_blocks(cast(AudioSource, audio))
+        else:
+            blocks = _checked_blocks(cast("Iterable[np.ndarray]", audio))
+        return transcribe_blocks(self, blocks, options, ahead=0)
 
     def ask(
         self,
@@ -209,15 +225,29 @@ class QwenAudio:
         return Answer(output.parsed.text, output.problems)
 
     def _one(self, audio: AudioSource) -> list[np.ndarray]:
-        if isinstance(audio, list):
-            raise ValueError(f"this takes one recording, not a list of {len(audio)}: call it for each")
-        return self._waves(audio)
+        return self._waves(_single(audio))
 
     def _waves(self, audio: AudioSource | list[AudioSource]) -> list[np.ndarray]:
         sources = audio if isinstance(audio, list) else [audio]
         if not sources:
             raise ValueError("there is no audio: give at least one recording")
         return [load_window(source) for source in sources]
+
+
+def _single(audio: AudioSource) -> AudioSource:
+    if isinstance(audio, list):
+        raise ValueError(f"this takes one recording, not a list of {len(audio)}: call it for each")
+    return audio
+
+
+def _checked_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        wave = np.asarray(block)
+        if wave.ndim != 1 or wave.dtype.kind != "f" or not np.isfinite(wave).all():
+            raise AudioError(
+                f"a block is {wave.dtype} of shape {wave.shape}: give finite floats of shape (n,) at 16 kHz"
+            )
+        yield wave.astype(np.float32, copy=False)
 
 
 def load_window(source: AudioSource, *, start: float = 0.0, duration: float | None = None) -> np.ndarray:

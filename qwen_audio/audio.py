@@ -63,17 +63,17 @@ def load_audio(source: AudioSource, *, start: float = 0.0, duration: float | Non
     Raises AudioError, with one sentence that names the source, for anything that is not audio, holds no
     sample, NaN or infinite values, or ends before it says it does (the window still loads if it can be read).
     """
-    name = _source_name(source)
+    name = source_name(source)
     if not np.isfinite(start) or start < 0:
         raise AudioError(f"{name}: start is {start}, but must be 0 or more seconds.")
     if duration is not None and not (np.isfinite(duration) and duration > 0):
         raise AudioError(f"{name}: duration is {duration}, but must be over 0 seconds (None: to the end).")
     begin = round(start * SAMPLE_RATE)
     if isinstance(source, tuple):
-        wave, rate = _from_array(source, name)
+        wave, rate = from_array(source, name)
         first, length, defect = 0, len(wave) / rate, None
     else:
-        found = decode(_readable(source, name), name, start, duration)
+        found = decode(readable_source(source, name), name, start, duration)
         wave, rate, first, length, defect = found.wave, found.rate, found.first, found.end, found.defect
     asked = None if duration is None else start + duration
     if defect and (asked is None or asked > length):
@@ -193,7 +193,7 @@ def _with_edges(wave: torch.Tensor) -> torch.Tensor:
     return padded
 
 
-def _source_name(source: object) -> str:
+def source_name(source: object) -> str:
     """What messages call the source."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fsdecode(os.fspath(source))
@@ -206,7 +206,7 @@ def _source_name(source: object) -> str:
     return f"'{label}'" if isinstance(label, str) else "audio stream"
 
 
-def _readable(source: object, name: str) -> str | os.PathLike[str] | bytes:
+def readable_source(source: object, name: str) -> str | os.PathLike[str] | bytes:
     if isinstance(source, (str, os.PathLike)):
         return source
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -225,7 +225,7 @@ def _readable(source: object, name: str) -> str | os.PathLike[str] | bytes:
     return data
 
 
-def _from_array(source: tuple[np.ndarray, int], name: str) -> tuple[np.ndarray, int]:
+def from_array(source: tuple[np.ndarray, int], name: str) -> tuple[np.ndarray, int]:
     if len(source) != 2 or np.ndim(source[1]) != 0:
         raise AudioError(f"{name} must be the pair (array, rate in Hz).")
     samples, rate = np.asarray(source[0]), source[1]

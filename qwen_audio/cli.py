@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qwen_audio import cli_chat, cli_data, cli_edit, cli_eval, cli_plan, cli_sft
+from qwen_audio import cli_chat, cli_data, cli_edit, cli_eval, cli_plan, cli_sft, cli_transcribe
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cli_transcribe.register(app)
 cli_data.register(app)
 cli_sft.register(app)
 cli_plan.register(app)
@@ -49,34 +50,8 @@ _EXTRAS = {
     "peft": "train",
     "tensorboard": "train",
     "pocketsphinx": "eval",
+    "sounddevice": "microphone",
 }
-
-
-@app.command()
-def transcribe(
-    audio: Inputs,
-    words: Annotated[
-        bool, typer.Option("--words", help="Give every word's start and end in seconds.")
-    ] = False,
-    language: Annotated[
-        str | None, typer.Option(help="Code of the language, e.g. en; predicted if absent.")
-    ] = None,
-    style: Annotated[
-        str, typer.Option("--format", help="text, json or srt (which implies --words).")
-    ] = "text",
-    output: Annotated[
-        Path | None, typer.Option(help="File to write; a folder for SRT of several inputs.")
-    ] = None,
-    model: Model = None,
-    device: Device = None,
-) -> None:
-    """Write down what is said."""
-    timed = words or style == "srt"
-    _check_style(style, ("text", "json", "srt"))
-    if style == "srt" and len(audio) > 1:
-        _subtitle_names(audio, output)
-    loaded = _load(model, device)
-    _answer_all(audio, lambda path: loaded.transcribe(path, language, timed), style, output)
 
 
 @app.command()
@@ -219,7 +194,7 @@ def _answer_all(
             if len(paths) == 1:
                 raise
             failed += 1
-            _complain(error)
+            complain(error)
     if results:
         _write(results, style, output, several=len(paths) > 1)
     if failed:
@@ -231,13 +206,6 @@ def _write(
 ) -> None:
     from qwen_audio.results import format_results
 
-    if style == "srt" and several:
-        for path, result in results:
-            target = _subtitle_names([path], output)[0]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(format_results([(path, result)], style), encoding="utf-8")
-        _print_notes(results)
-        return
     text = format_results(results, style, several=several)
     if output is None:
         sys.stdout.write(text)
@@ -253,17 +221,8 @@ def _print_notes(results: Sequence[tuple[str, Result]]) -> None:
             print(f"note: {path}: {problem}", file=sys.stderr)
 
 
-def _subtitle_names(paths: Sequence[str], folder: Path | None) -> list[Path]:
-    """One SRT file in the folder for each input."""
-    if folder is None:
-        raise ValueError("SRT of several inputs needs a folder: give --output FOLDER")
-    names = [folder / f"{Path(path).stem}.srt" for path in paths]
-    if len(set(names)) < len(names):
-        raise ValueError("two inputs have the same name without its ending: transcribe them one at a time")
-    return names
-
-
-def _complain(error: Exception) -> None:
+def complain(error: Exception) -> None:
+    """Say on stderr, in one sentence, what went wrong."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"
     else:
@@ -285,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         raise SystemExit(2) from None
     except (ValueError, OSError, FloatingPointError) as error:
-        _complain(error)
+        complain(error)
         raise SystemExit(2) from None
 
 

@@ -75,7 +75,7 @@ def decode(source: FileSource, name: str, start: float, duration: float | None) 
     Raises AudioError if there is nothing to decode. A recording that ends early is returned with `defect`
     set: the caller knows whether the window lies within the part that could be read.
     """
-    with _open(source, name) as handle:
+    with open_source(source, name) as handle:
         found = _decode_sndfile(handle, name, start, duration)
         if found is not None and found.defect is None and not found.unread:
             return found
@@ -98,7 +98,7 @@ def to_float(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.float64) - offset) / half).astype(np.float32)
 
 
-def _open(source: FileSource, name: str) -> BinaryIO:
+def open_source(source: FileSource, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         if not source:
             raise AudioError(f"{name} is empty (0 bytes): pass the bytes of an audio file.")
@@ -126,18 +126,18 @@ def _open(source: FileSource, name: str) -> BinaryIO:
     return cast(BinaryIO, handle)
 
 
-def _check_rate(rate: int, name: str) -> int:
+def check_rate(rate: int, name: str) -> int:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(f"{name} has a rate of {rate} Hz: convert it to {MIN_RATE} to {MAX_RATE} Hz.")
     return rate
 
 
-def _mono(samples: np.ndarray) -> np.ndarray:
+def to_mono(samples: np.ndarray) -> np.ndarray:
     """(n, channels) -> (n,): the mean of the channels."""
     return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
-class _Reader(soundfile.SoundFile):
+class Reader(soundfile.SoundFile):
     """Reads on from where it is. soundfile seeks after every read, at which mp3 and opus lose their state."""
 
     def seekable(self) -> bool:
@@ -149,13 +149,13 @@ def _decode_sndfile(handle: BinaryIO, name: str, start: float, duration: float |
     # A descriptor spares a Python call per block read; in-memory files have none.
     opened = handle if isinstance(handle, io.BytesIO) else handle.fileno()
     try:
-        file = _Reader(opened, closefd=False)
+        file = Reader(opened, closefd=False)
     except soundfile.LibsndfileError:
         return None
     with file:
         if file.frames > 1 << 40:  # a flac written to a pipe states no length; ffmpeg can do without
             return None
-        rate, total = _check_rate(file.samplerate, name), file.frames
+        rate, total = check_rate(file.samplerate, name), file.frames
         first, last = source_range(rate, start, duration)
         first, last = min(first, total), min(total if last is None else last, total)
         wave, complete = _read_frames(file, first, last, CHUNK)
@@ -163,24 +163,24 @@ def _decode_sndfile(handle: BinaryIO, name: str, start: float, duration: float |
         kind, log = file.format, file.extra_info
     if not complete:
         handle.seek(0)
-        with _Reader(opened, closefd=False) as file:  # anew, in small steps: how far can it be read?
+        with Reader(opened, closefd=False) as file:  # anew, in small steps: how far can it be read?
             wave, _ = _read_frames(file, first, last, 1024)
     announced, defect = total / rate, None
     if not complete or len(wave) < last - first - TOLERANCE * rate:
-        defect = _shortfall((first + len(wave)) / rate, announced)
+        defect = shortfall((first + len(wave)) / rate, announced)
     elif last == total > 0:
-        hidden = _hidden_seconds(log, announced)
-        if hidden <= announced + TOLERANCE and kind == "OGG" and _ogg_cut(handle):
+        hidden = hidden_seconds(log, announced)
+        if hidden <= announced + TOLERANCE and kind == "OGG" and ogg_cut(handle):
             hidden = float("inf")
         if hidden > announced + TOLERANCE:
-            defect, announced = _shortfall(announced, hidden), hidden
+            defect, announced = shortfall(announced, hidden), hidden
     unread = (
         last == total and kind in ("MP3", "OGG", "FLAC") and handle.seek(0, os.SEEK_END) - position > UNREAD
     )
     return Decoded(wave, rate, first, announced, defect, unread)
 
 
-def _read_frames(file: _Reader, first: int, last: int, chunk: int) -> tuple[np.ndarray, bool]:
+def _read_frames(file: Reader, first: int, last: int, chunk: int) -> tuple[np.ndarray, bool]:
     """Samples [first, last) as mono and True, or those before a decoding error and False."""
     # libsndfile lands beside the mark in some ogg files, and an mp3 frame builds on those before it.
     lead = {"OGG": first, "MP3": min(first, LEAD * file.samplerate)}.get(file.format, 0)
@@ -193,14 +193,14 @@ def _read_frames(file: _Reader, first: int, last: int, chunk: int) -> tuple[np.n
             if not len(block):
                 break
             if at + len(block) > first:
-                parts.append(_mono(block[max(0, first - at) :]))
+                parts.append(to_mono(block[max(0, first - at) :]))
             at += len(block)
     except soundfile.LibsndfileError:
         complete = False
     return (parts[1] if len(parts) == 2 else np.concatenate(parts)), complete
 
 
-def _hidden_seconds(log: str, readable: float) -> float:
+def hidden_seconds(log: str, readable: float) -> float:
     """Seconds announced by the header of a wav, w64, rf64, aiff or au file.
 
     libsndfile shortens its frame count to the size of the file without an error; only its log tells.
@@ -216,7 +216,7 @@ def _hidden_seconds(log: str, readable: float) -> float:
     return readable * int(data[1]) / held if int(data[1]) > held > 0 else readable
 
 
-def _ogg_cut(handle: BinaryIO) -> bool:
+def ogg_cut(handle: BinaryIO) -> bool:
     """True if the last page of an ogg file is incomplete (RFC 3533: ogg states no total length)."""
     size = handle.seek(0, os.SEEK_END)
     handle.seek(max(0, size - 65_307))  # the largest page
@@ -228,7 +228,7 @@ def _ogg_cut(handle: BinaryIO) -> bool:
     return at + 27 + tail[at + 26] + sum(table) > len(tail)
 
 
-def _shortfall(readable: float, announced: float) -> str:
+def shortfall(readable: float, announced: float) -> str:
     total = "a longer recording" if announced == float("inf") else f"the announced {announced:.2f} s"
     return f"is truncated or damaged: only {readable:.2f} s of {total} can be read"
 
@@ -237,24 +237,38 @@ def _decode_ffmpeg(
     handle: BinaryIO, name: str, start: float, duration: float | None, *, required: bool
 ) -> Decoded | None:
     """The window by ffmpeg, from the first sound track. Decoded from the beginning: seeking is not exact."""
+    try:
+        container = open_container(handle, name)
+    except AudioError:
+        if required:
+            raise
+        return None
+    with container:
+        return _read_packets(container, name, start, duration)
+
+
+def open_container(handle: Any, name: str, containers: str = CONTAINERS) -> Any:
+    """PyAV's container of an object with `read`, of one of the named formats; AudioError if it has no sound."""
     import av
 
     try:
-        safe = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
+        safe = {"format_whitelist": containers, "protocol_whitelist": ""}
         container = av.open(handle, options=safe, metadata_errors="ignore")
     except (av.FFmpegError, OSError, ValueError) as error:
-        if not required:
-            return None
         raise AudioError(
             f"{name} is not a readable audio file (or its header is cut off): "
             "convert it to wav, flac, mp3, ogg, m4a or webm, or copy it again."
         ) from error
-    with container:
-        if not container.streams.audio:
-            if not required:
-                return None
-            raise AudioError(f"{name} has no sound track: pass a file with audio in it.")
-        return _read_packets(container, name, start, duration)
+    if not container.streams.audio:
+        container.close()
+        raise AudioError(f"{name} has no sound track: pass a file with audio in it.")
+    return container
+
+
+def frame_samples(frame: Any) -> np.ndarray:
+    """(channels, n) of a frame of PyAV's, in the type of its codec."""
+    block: np.ndarray = frame.to_ndarray()
+    return block if frame.format.is_planar else block.reshape(-1, frame.layout.nb_channels).T
 
 
 def _read_packets(container: Any, name: str, start: float, duration: float | None) -> Decoded:
@@ -273,15 +287,13 @@ def _read_packets(container: Any, name: str, start: float, duration: float | Non
                 continue
             for frame in packet.decode():
                 if not rate:
-                    rate = _check_rate(frame.sample_rate, name)
+                    rate = check_rate(frame.sample_rate, name)
                     first, last = source_range(rate, start, duration)
                 elif frame.sample_rate != rate:
                     raise AudioError(f"{name} changes its sample rate midway: convert it to wav first.")
-                block = frame.to_ndarray()
-                if not frame.format.is_planar:
-                    block = block.reshape(-1, frame.layout.nb_channels).T
+                block = frame_samples(frame)
                 if count + block.shape[1] > first:
-                    parts.append(_mono(to_float(block[:, max(0, first - count) :]).T))
+                    parts.append(to_mono(to_float(block[:, max(0, first - count) :]).T))
                 count += block.shape[1]
             if last is not None and count >= last:
                 break
@@ -294,7 +306,7 @@ def _read_packets(container: Any, name: str, start: float, duration: float | Non
     announced = container.duration / 1e6 if declared else float("inf")
     defect = None
     if failed or (whole and declared and reached < announced - 0.1):  # codecs round to whole packets
-        defect = _shortfall(count / rate, announced)
+        defect = shortfall(count / rate, announced)
     wave = np.concatenate(parts)
     wave = wave if last is None else wave[: max(0, last - first)]
     return Decoded(wave, rate, min(first, count), announced, defect)

@@ -1,4 +1,4 @@
-"""What the model's answers look like in Python, and the same as text, JSON and SRT subtitles."""
+"""What the model's answers look like in Python, and the same as text, JSON, subtitles and TextGrid."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from qwen_audio.subtitles import UNSPACED, group_words, srt_time, to_srt, to_textgrid, to_vtt
 from qwen_audio.timestamps import Word
 
-# Subtitle lines: what is comfortable to read, after the usual broadcast guidelines.
-SRT_LINE_CHARACTERS = 42
-SRT_LINE_SECONDS = 6.0
-SRT_PAUSE_SECONDS = 0.8  # a longer pause begins a new line
+__all__ = [
+    "Answer",
+    "Classification",
+    "Passage",
+    "Result",
+    "Transcription",
+    "format_results",
+    "group_words",
+    "join_texts",
+    "join_words",
+    "srt_time",
+]
 
-# Languages whose words are joined without a space.
-_UNSPACED = frozenset({"zh", "zh_tr", "ja"})
+TIMED_STYLES = ("srt", "vtt")  # subtitles are made of words with times
 
 
 class Result(Protocol):
@@ -28,39 +36,89 @@ class Result(Protocol):
 
 
 @dataclass(frozen=True)
-class Transcription:
-    """Spoken words of one recording.
+class Passage:
+    """What is said between two pauses: from `start` to `end`, in seconds of the recording.
 
-    language: code of the spoken language, given or predicted; "unknown" outside the eight tagged languages.
+    language, words and problems as in Transcription, for this passage alone.
+    """
+
+    start: float
+    end: float
+    language: str
+    text: str
+    words: list[Word] | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = {"start": self.start, "end": self.end, "language": self.language, "text": self.text}
+        return data | _words(self.words) | _problems(self.problems)
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """Spoken words of one recording; none if nobody speaks.
+
+    language: code of the spoken language, given or predicted; "unknown" outside the eight tagged languages, or
+    without speech. In a recording with several, the one that is spoken longest; each segment has its own.
     words: words with start and end in seconds, or None when times were not asked for.
-    problems: one sentence for each thing that had to be repaired, or for an answer that was stopped early.
+    problems: one sentence for each thing that had to be repaired, for an answer that was stopped early, and for a
+    recording of which a part could not be read.
+    segments: the same by passages between pauses.
+    duration: seconds of the recording, None if not known.
     """
 
     text: str
     language: str
     words: list[Word] | None = None
     problems: list[str] = field(default_factory=list)
+    segments: list[Passage] = field(default_factory=list)
+    duration: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `words` only when times were asked for, `problems` only if any."""
-        data: dict[str, Any] = {"text": self.text, "language": self.language}
-        if self.words is not None:
-            data["words"] = [{"word": w.word, "start": w.start, "end": w.end} for w in self.words]
+        """Plain data for JSON; `words` only when times were asked for (then in the segments too), `problems` only if
+        any."""
+        data: dict[str, Any] = {"text": self.text, "language": self.language} | _words(self.words)
+        if self.duration is not None:
+            data["duration"] = self.duration
+        data["segments"] = [segment.to_dict() for segment in self.segments]
         return data | _problems(self.problems)
 
     def to_srt(self) -> str:
-        """Subtitles: words grouped into lines of at most 42 characters and 6 s, cut at pauses over 0.8 s.
+        """SRT subtitles: words in lines of at most 42 characters and 6 s, cut at pauses over 0.8 s.
 
         Raises ValueError when the words have no times.
         """
+        return to_srt(self._timed())
+
+    def to_vtt(self) -> str:
+        """The same as WebVTT."""
+        return to_vtt(self._timed())
+
+    def to_textgrid(self) -> str:
+        """A TextGrid for Praat: segments, their languages, and words if times were asked for."""
+        passages = self._passages()
+        ends = [passage.end for passage in passages]
+        return to_textgrid(passages, max(ends, default=0.0) if self.duration is None else self.duration)
+
+    def to_lines(self) -> str:
+        """One line for each segment; in a recording with several languages each with its own in front."""
+        spoken = [segment for segment in self.segments if segment.text]
+        if len(spoken) < 2:
+            return f"{self.text}\n"
+        several = len({segment.language for segment in spoken}) > 1
+        return "".join(f"[{s.language}] {s.text}\n" if several else f"{s.text}\n" for s in spoken)
+
+    def _passages(self) -> list[Passage]:
+        """The segments, or the whole as one."""
+        if self.segments or not self.words:
+            return self.segments
+        return [Passage(self.words[0].start, self.words[-1].end, self.language, self.text, self.words)]
+
+    def _timed(self) -> list[Passage]:
         if self.words is None:
             raise ValueError("subtitles need word times: transcribe with word_timestamps=True")
-        joint = "" if self.language in _UNSPACED else " "
-        blocks = []
-        for number, line in enumerate(group_words(self.words, joint), start=1):
-            times = f"{srt_time(line[0].start)} --> {srt_time(line[-1].end)}"
-            blocks.append(f"{number}\n{times}\n{joint.join(w.word for w in line)}\n")
-        return "\n".join(blocks)
+        return self._passages()
 
 
 @dataclass(frozen=True)
@@ -87,38 +145,30 @@ class Classification:
         return {"text": self.text, "scores": self.scores}
 
 
+def _words(words: list[Word] | None) -> dict[str, Any]:
+    if words is None:
+        return {}
+    return {"words": [{"word": w.word, "start": w.start, "end": w.end} for w in words]}
+
+
 def _problems(problems: list[str]) -> dict[str, Any]:
     return {"problems": problems} if problems else {}
 
 
 def join_words(words: Sequence[Word], language: str | None) -> str:
     """The words as running text; no spaces in Chinese and Japanese."""
-    return ("" if language in _UNSPACED else " ").join(word.word for word in words)
+    return ("" if language in UNSPACED else " ").join(word.word for word in words)
 
 
-def group_words(words: Sequence[Word], joint: str = " ") -> list[list[Word]]:
-    """Cut words into subtitle lines; every word is in exactly one line, and no line is empty."""
-    lines: list[list[Word]] = []
-    for word in words:
-        line = lines[-1] if lines else []
-        characters = sum(len(w.word) + len(joint) for w in line) + len(word.word)
-        if (
-            not line
-            or characters > SRT_LINE_CHARACTERS
-            or word.end - line[0].start > SRT_LINE_SECONDS
-            or word.start - line[-1].end > SRT_PAUSE_SECONDS
-        ):
-            lines.append([word])
-        else:
-            line.append(word)
-    return lines
-
-
-def srt_time(seconds: float) -> str:
-    """`00:01:02,345` for 62.345 s."""
-    milliseconds = round(1000 * seconds)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"
+def join_texts(passages: Sequence[Passage]) -> str:
+    """The texts of passages as one; no space between two in Chinese or Japanese."""
+    text, before = "", ""
+    for passage in passages:
+        if passage.text:
+            spaced = not text or before not in UNSPACED or passage.language not in UNSPACED
+            text += (" " if text and spaced else "") + passage.text
+            before = passage.language
+    return text
 
 
 def format_results(results: Sequence[tuple[str, Result]], style: str, *, several: bool | None = None) -> str:
@@ -126,12 +176,13 @@ def format_results(results: Sequence[tuple[str, Result]], style: str, *, several
 
     several: there were several inputs (some of which may have failed); None: as many as there are results.
 
-    style "text": the answer; the name goes before it when there are several inputs. With word times, one line
-    for each word: start, end, word, separated by tabs. "json": one object, or a list of objects for several
-    inputs, each with its `input`. "srt": subtitles of one transcription.
+    style "text": the answer; the name goes before it when there are several inputs, and a transcription is one line for
+    each segment when it is alone. With word times, one line for each word: start, end, word, separated by tabs. "json":
+    one object, or a list of objects for several inputs, each with its `input`. "srt", "vtt": subtitles of one
+    transcription with word times; "textgrid": its segments and words for Praat.
 
     Raises:
-        ValueError: an unknown style, or SRT for anything but one transcription with word times.
+        ValueError: an unknown style, or SRT, VTT or TextGrid for anything but one transcription.
     """
     several = len(results) > 1 if several is None else several
     if style == "text":
@@ -139,16 +190,23 @@ def format_results(results: Sequence[tuple[str, Result]], style: str, *, several
     if style == "json":
         rows = [{"input": name} | result.to_dict() for name, result in results]
         return json.dumps(rows if several else rows[0], ensure_ascii=False, indent=2) + "\n"
-    if style == "srt":
-        if len(results) != 1:
-            raise ValueError(
-                "one SRT file holds one recording: transcribe one input, or give a folder as --output"
-            )
-        result = results[0][1]
-        if not isinstance(result, Transcription):
-            raise ValueError("only a transcription can be written as SRT: use text or json")
-        return result.to_srt()
-    raise ValueError(f"unknown format {style!r}: use text, json or srt")
+    if style not in _FILES:
+        raise ValueError(f"unknown format {style!r}: use text, json, {', '.join(_FILES)}")
+    if len(results) != 1:
+        raise ValueError(
+            f"one {style} file holds one recording: transcribe one input, or give a folder as --output"
+        )
+    result = results[0][1]
+    if not isinstance(result, Transcription):
+        raise ValueError(f"only a transcription can be written as {style}: use text or json")
+    return _FILES[style](result)
+
+
+_FILES = {
+    "srt": Transcription.to_srt,
+    "vtt": Transcription.to_vtt,
+    "textgrid": Transcription.to_textgrid,
+}
 
 
 def _as_text(name: str, result: Result, *, alone: bool) -> str:
@@ -159,4 +217,6 @@ def _as_text(name: str, result: Result, *, alone: bool) -> str:
         ranked = sorted(result.scores.items(), key=lambda item: -item[1])
         lines = [f"{score:.3f}\t{label}\n" for label, score in ranked]
         return ("" if alone else f"{name}:\n") + "".join(lines)
+    if isinstance(result, Transcription) and alone:
+        return result.to_lines()
     return f"{result.text}\n" if alone else f"{name}: {result.text}\n"

@@ -25,14 +25,17 @@ def run(capsys, *arguments):
     return exit_.value.code or 0, captured.out, captured.err
 
 
+def sound(folder):
+    """The tiny model, and that its clips, which are no speech, are transcribed."""
+    return "--model", folder / "model", "--detect", "sound"
+
+
 def test_transcribe_one_file(capsys, folder):
-    assert run(capsys, "transcribe", folder / "up.flac", "--model", folder / "model") == (0, "go up\n", "")
+    assert run(capsys, "transcribe", folder / "up.flac", *sound(folder)) == (0, "go up\n", "")
 
 
 def test_transcribe_several_files_names_them(capsys, folder):
-    code, out, _ = run(
-        capsys, "transcribe", folder / "up.flac", folder / "hiss.flac", "--model", folder / "model"
-    )
+    code, out, _ = run(capsys, "transcribe", folder / "up.flac", folder / "hiss.flac", *sound(folder))
     assert code == 0 and out == f"{folder}/up.flac: go up\n{folder}/hiss.flac: go hiss\n"
 
 
@@ -46,8 +49,7 @@ def test_transcribe_as_json_with_words_to_a_file(capsys, folder, tmp_path):
         "en",
         "--output",
         target,
-        "--model",
-        folder / "model",
+        *sound(folder),
     )
     assert run(capsys, "transcribe", folder / "up.flac", *options) == (0, "", "")
     data = json.loads(target.read_text(encoding="utf-8"))
@@ -55,7 +57,7 @@ def test_transcribe_as_json_with_words_to_a_file(capsys, folder, tmp_path):
 
 
 def test_transcribe_as_subtitles(capsys, folder, tmp_path):
-    options = ("--format", "srt", "--model", folder / "model")
+    options = ("--format", "srt", *sound(folder))
     code, out, _ = run(capsys, "transcribe", folder / "up.flac", *options)
     assert code == 0 and out == "1\n00:00:00,100 --> 00:00:00,500\ngo up\n"
     both = (folder / "up.flac", folder / "down.flac")
@@ -81,7 +83,7 @@ def test_ask_caption_and_classify(capsys, folder):
 def test_a_bad_file_among_good_ones_is_named_and_the_others_are_answered(capsys, folder, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"")
-    code, out, err = run(capsys, "transcribe", bad, folder / "up.flac", "--model", folder / "model")
+    code, out, err = run(capsys, "transcribe", bad, folder / "up.flac", *sound(folder))
     assert code == 2 and out == f"{folder}/up.flac: go up\n"
     assert err.startswith("error: ") and "bad.wav" in err and err.count("\n") == 1
 

@@ -230,11 +230,11 @@ def looping(tmp_path_factory):
 
 def test_the_loop_guard_and_the_length_bound_can_be_lifted(looping):
     wave = tiny.wave_of("down")
-    guarded = looping.transcribe(wave, language="en")
+    guarded = looping.transcribe(wave, language="en", detect="sound")
     assert guarded.problems == ["the answer repeated itself and was ended there"]
-    free = looping.transcribe(wave, language="en", loop_guard=False)
+    free = looping.transcribe(wave, language="en", detect="sound", loop_guard=False)
     assert free.problems == ["the answer reached its length limit and was ended there"]
-    longer = looping.transcribe(wave, language="en", loop_guard=False, max_new_tokens=120)
+    longer = looping.transcribe(wave, language="en", detect="sound", loop_guard=False, max_new_tokens=120)
     assert len(longer.text) > len(free.text) > len(guarded.text)
     short = looping.ask(wave, "What?", max_new_tokens=3)
     assert len(tags.split_tags(short.text)) == 3 and short.problems == free.problems

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Pages whose commands run as well; the others only show what commands print.
-NAMES = ("training", "evaluation", "metrics", "editing", "terminal")
+NAMES = ("training", "evaluation", "metrics", "transcribe", "editing", "terminal", "engine")
 PAGES = [README, *((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES)]
 BLOCKS = [
     block

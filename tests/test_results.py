@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from qwen_audio import results
+from qwen_audio import results, subtitles
 from qwen_audio.results import Answer, Classification, Transcription
 from qwen_audio.timestamps import Word
 
@@ -21,8 +21,8 @@ def test_subtitle_lines_are_short_and_lose_no_word():
     words = [Word(f"word{i}", 0.3 * i, 0.3 * i + 0.3) for i in range(60)]
     lines = results.group_words(words)
     assert [word for line in lines for word in line] == words
-    assert all(len(" ".join(w.word for w in line)) <= results.SRT_LINE_CHARACTERS for line in lines)
-    assert all(line[-1].end - line[0].start <= results.SRT_LINE_SECONDS for line in lines)
+    assert all(len(" ".join(w.word for w in line)) <= subtitles.SRT_LINE_CHARACTERS for line in lines)
+    assert all(line[-1].end - line[0].start <= subtitles.SRT_LINE_SECONDS for line in lines)
     assert [len(line) for line in results.group_words([Word("x" * 99, 0, 1)])] == [1]
     assert results.group_words([]) == []
 

@@ -1,0 +1,353 @@
+"""The verb `transcribe`: files, folders and patterns, a pipe or a microphone; text, JSON, subtitles, TextGrid."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qwen_audio.api import QwenAudio
+    from qwen_audio.long_audio.inputs import Input
+    from qwen_audio.long_audio.job import Options
+    from qwen_audio.results import Passage, Transcription
+
+STYLES = ("text", "json", "srt", "vtt", "textgrid")
+BAR = 20  # characters of the bar
+LINES_EVERY = 5.0  # seconds between two lines of progress where lines cannot be overwritten
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(help="Audio or video files, folders, patterns; - is a pipe.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(transcribe)
+
+
+def transcribe(
+    audio: Inputs = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Give every word's start and end in seconds.")
+    ] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Code of the language, e.g. en; predicted for each piece if absent.")
+    ] = None,
+    style: Annotated[
+        str, typer.Option("--format", help="text, json, textgrid, or srt or vtt (which imply --words).")
+    ] = "text",
+    output: Annotated[
+        str | None, typer.Option(help="File to write; a folder for a file for each input.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Pieces of a recording at once.")] = 8,
+    detect: Annotated[
+        str, typer.Option(help="What is transcribed: speech, or sound (all that is not silent).")
+    ] = "speech",
+    raw: Annotated[
+        int | None, typer.Option(help="The pipe has no header: 16-bit samples, one channel, of this rate.")
+    ] = None,
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="Listen until Ctrl-C instead of reading files.")
+    ] = False,
+    progress: Annotated[
+        bool | None,
+        typer.Option("--progress/--no-progress", help="On stderr; by default on a terminal only."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")
+    ] = None,
+) -> None:
+    """Write down what is said, in recordings of any length."""
+    if style not in STYLES:
+        raise ValueError(f"--format {style} is not known here: use {', '.join(STYLES[:-1])} or {STYLES[-1]}")
+    named = list(audio or [])
+    if not named and not microphone:
+        raise ValueError(
+            "there is nothing to transcribe: name files or folders, - for a pipe, or --microphone"
+        )
+    if (microphone and named) or ("-" in named and len(named) > 1):
+        raise ValueError("a pipe or a microphone is transcribed alone: leave the other inputs out")
+    if raw is not None and named != ["-"]:
+        raise ValueError("--raw is for a pipe: use it with - alone")
+
+    from qwen_audio.api import load
+    from qwen_audio.long_audio.inputs import find_inputs
+    from qwen_audio.long_audio.job import Options
+
+    options = Options(language, words or style in ("srt", "vtt"), detect, batch_size=batch_size)
+    shown = sys.stderr.isatty() if progress is None else progress
+    if microphone or named == ["-"]:
+        _live(load(model, device=device), options, style, output, raw, microphone, shown)
+        return
+    inputs = find_inputs(named)
+    plan = _plan(inputs, named, style, output)
+    _spare(inputs, plan)
+    if not _files(load(model, device=device), inputs, options, style, plan, shown):
+        raise typer.Exit(2)
+
+
+class _Plan:
+    """Where results go: `folder`: one file for each input; else `single`: one file for all, or None: the screen."""
+
+    def __init__(self, each: list[Path] | None, single: Path | None, inputs: int) -> None:
+        self.each, self.single = each, single
+        if each is not None:
+            self.journals: list[Path | None] = [path.with_name(path.name + ".part") for path in each]
+        elif single is not None:
+            names = [
+                f"{single.name}.{n}.part" if inputs > 1 else f"{single.name}.part" for n in range(inputs)
+            ]
+            self.journals = [single.with_name(name) for name in names]
+        else:
+            self.journals = [None] * inputs
+
+
+def _plan(inputs: Sequence[Input], named: Sequence[str], style: str, output: str | None) -> _Plan:
+    from qwen_audio.long_audio.inputs import targets
+
+    several = len(inputs) > 1
+    if output is None:
+        if several and style not in ("text", "json"):
+            raise ValueError(f"{style} of several inputs needs a folder: give --output FOLDER")
+        return _Plan(None, None, len(inputs))
+    path = Path(output)
+    apart = several and (style not in ("text", "json") or not path.suffix)
+    found = list(named) != [one.path for one in inputs] and not path.suffix
+    if path.is_dir() or output.endswith("/") or apart or found:
+        return _Plan(targets(inputs, path, style), None, len(inputs))
+    return _Plan(None, path, len(inputs))
+
+
+def _spare(inputs: Sequence[Input], plan: _Plan) -> None:
+    """ValueError where the text would be written over a recording."""
+    recordings = {Path(one.path).resolve(): one.path for one in inputs}
+    for path in plan.each or ([plan.single] if plan.single is not None else []):
+        if path.resolve() in recordings:
+            raise ValueError(f"--output {path} is one of the recordings: name another file")
+
+
+def _files(
+    model: QwenAudio, inputs: Sequence[Input], options: Options, style: str, plan: _Plan, shown: bool
+) -> bool:
+    """Transcribe every file; False if not all could be read whole. One that cannot be used is named on stderr, unless
+    it is the only one."""
+    from qwen_audio.cli import complain
+    from qwen_audio.long_audio.inputs import write_whole
+    from qwen_audio.results import format_results
+
+    results: list[tuple[str, Transcription]] = []
+    good = True
+    several = len(inputs) > 1
+    finished: list[Path] = []
+    for place, one in enumerate(inputs):
+        label = f"{place + 1} of {len(inputs)}, {one.path}" if several else one.path
+        journal = plan.journals[place]
+        try:
+            result, whole = _file(model, one.path, label, options, journal, shown)
+        except (ValueError, OSError) as error:
+            if not several:
+                raise
+            complain(error)
+            good = False
+            continue
+        good = good and whole
+        if journal is not None:
+            finished.append(journal)
+        _print_notes(one.path, result)
+        if plan.each is not None:
+            write_whole(plan.each[place], format_results([(one.path, result)], style))
+        elif plan.single is None and style == "text":
+            sys.stdout.write(format_results([(one.path, result)], style, several=several))
+            sys.stdout.flush()
+        else:
+            results.append((one.path, result))
+    if results:
+        text = format_results(results, style, several=several)
+        if plan.single is None:
+            sys.stdout.write(text)
+        else:
+            write_whole(plan.single, text)
+    for path in finished:  # only now: the same command, given again, then knows all that was done
+        path.unlink(missing_ok=True)
+    return good
+
+
+def _file(
+    model: QwenAudio, path: str, label: str, options: Options, journal_path: Path | None, shown: bool
+) -> tuple[Transcription, bool]:
+    """The transcription, and whether the whole recording could be read."""
+    import dataclasses
+    from contextlib import closing, nullcontext
+
+    import qwen_audio
+    from qwen_audio.long_audio.blocks import open_blocks
+    from qwen_audio.long_audio.job import transcribe_all
+    from qwen_audio.long_audio.journal import Journal, fingerprint
+
+    blocks = open_blocks(path)
+    journal = None
+    if journal_path is not None:
+        job = {
+            "recording": fingerprint(path),
+            "model": model.digest(),
+            "dtype": str(model.model.dtype),
+            "options": dataclasses.asdict(options),
+            "version": qwen_audio.__version__,
+        }
+        journal = Journal(journal_path, job)
+        if journal.restarted:
+            print(f"note: {journal_path} was of another job: begun anew", file=sys.stderr)
+    bar = Progress(label, blocks.announced, shown)
+    with nullcontext() if journal is None else closing(journal):
+        try:
+            result = transcribe_all(model, blocks, options, journal=journal, on_passages=bar.update)
+        except KeyboardInterrupt:
+            bar.end()
+            if journal_path is not None:
+                print("note: the same command, given again, goes on from here", file=sys.stderr)
+            raise
+    bar.end()
+    noted = journal.end if journal is not None and journal.end is not None else {}
+    return result, not (blocks.defect or noted.get("defect"))
+
+
+def _live(
+    model: QwenAudio,
+    options: Options,
+    style: str,
+    output: str | None,
+    raw: int | None,
+    mic: bool,
+    shown: bool,
+) -> None:
+    """A pipe or the microphone: text as it comes, other formats at the end."""
+    from qwen_audio.long_audio.blocks import open_blocks
+    from qwen_audio.long_audio.inputs import write_whole
+    from qwen_audio.long_audio.job import whole_of
+    from qwen_audio.long_audio.live import Live, microphone
+    from qwen_audio.results import format_results
+
+    source = None if mic else open_blocks(sys.stdin.buffer, raw_rate=raw)
+    blocks: Iterable[np.ndarray] = microphone() if source is None else source
+    at_once = style == "text" and output is None
+    name = "microphone" if mic else "-"
+    live = Live(model, options)
+    passages = []
+    # What is being said is only shown where a line can be overwritten.
+    line = _OpenLine(shown and sys.stderr.isatty())
+
+    def take(found: list[Passage]) -> None:
+        for passage in found:
+            passages.append(passage)
+            line.clear()
+            if at_once:
+                part = whole_of([passage], options.word_timestamps)
+                sys.stdout.write(format_results([(name, part)], style))
+                sys.stdout.flush()
+
+    try:
+        rest = 0.0  # half of the time at most goes into what is only shown for a moment
+        for block in blocks:
+            take(live.feed(block))
+            began = time.monotonic()
+            if line.shown and began >= rest and (partial := live.partial()) is not None:
+                line.show(partial.text)
+                now = time.monotonic()
+                rest = now + (now - began)
+    except KeyboardInterrupt:
+        if not mic:
+            raise
+    take(live.finish())
+    line.clear()
+    defect = source and source.defect and f"the recording {source.defect}"
+    result = whole_of(
+        passages, options.word_timestamps, duration=round(live.seconds, 3), defect=defect or None
+    )
+    _print_notes(name, result)
+    if not at_once:
+        text = format_results([(name, result)], style)
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            write_whole(Path(output), text)
+    if defect:
+        raise typer.Exit(2)
+
+
+class _OpenLine:
+    """One changing line on stderr."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+
+    def show(self, text: str) -> None:
+        import shutil
+
+        sys.stderr.write(f"\r\x1b[K{text[-(shutil.get_terminal_size().columns - 1) :]}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+class Progress:
+    """How far a recording is, how fast it goes and how long it will take, on stderr."""
+
+    def __init__(self, name: str, seconds: float | None, shown: bool) -> None:
+        """seconds: length of the recording, None if unknown."""
+        self.name, self.seconds, self.shown = name, seconds, shown
+        self._line = _OpenLine(shown and sys.stderr.isatty())
+        self._began = self._told = time.monotonic()
+        self._known = 0.0  # seconds of the recording that an earlier run had done
+
+    def update(self, done: float, known: bool) -> None:
+        """`done` seconds of the recording are transcribed; known: the last of them by an earlier run."""
+        now = time.monotonic()
+        if known:
+            self._known, self._began = done, now
+        spent = now - self._began
+        if self._line.shown:
+            self._line.show(self.line(done, spent))
+        elif self.shown and now - self._told >= LINES_EVERY:
+            self._told = now
+            print(self.line(done, spent), file=sys.stderr, flush=True)
+
+    def line(self, done: float, spent: float) -> str:
+        """`a.wav: [##--------] 0:36:00 of 3:00:00, 8.1 times real time, 0:17:47 left` after `spent` seconds."""
+        new = done - self._known
+        speed = new / max(spent, 1e-3) if new > 0 else None
+        pace = "" if speed is None else f", {speed:.1f} times real time"
+        if self.seconds is None:
+            return f"{self.name}: {_hours(done)}{pace}"
+        share = min(1.0, done / max(self.seconds, 1e-3))
+        full = round(share * BAR)
+        bar = "#" * full + "-" * (BAR - full)
+        left = "" if speed is None else f", {_hours(max(0.0, self.seconds - done) / max(speed, 1e-3))} left"
+        return f"{self.name}: [{bar}] {_hours(done)} of {_hours(self.seconds)}{pace}{left}"
+
+    def end(self) -> None:
+        """The recording is done."""
+        self._line.clear()
+
+
+def _hours(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _print_notes(name: str, result: Transcription) -> None:
+    for problem in result.problems:
+        print(f"note: {name}: {problem}", file=sys.stderr)

@@ -1,0 +1,88 @@
+"""What a command line names: files, folders and patterns, and the files that the results go to."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Files that are taken from a folder; a file that is named is tried whatever its ending.
+_SOUND = "wav w64 rf64 flac mp3 ogg oga opus m4a m4b aac aif aiff au caf wma amr ape tta ac3 mka"
+_VIDEO = "mp4 m4v mov mkv webm avi flv ts mpg mpeg 3gp asf wmv"
+ENDINGS = frozenset(f".{ending}" for ending in f"{_SOUND} {_VIDEO}".split())
+SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "textgrid": ".TextGrid"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to transcribe, and its name below the folder it was found in."""
+
+    path: str
+    name: Path
+
+
+def find_inputs(named: Sequence[str]) -> list[Input]:
+    """The files that arguments name, in order, those of a folder sorted; a name that is nothing stays as it is.
+
+    Raises:
+        ValueError: a folder without a sound file, or a pattern without a match.
+    """
+    found: list[Input] = []
+    for name in named:
+        if os.path.isdir(name):
+            found += _folder(name)
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matches = sorted(glob.glob(name, recursive=True))
+            if not matches:
+                raise ValueError(f"no file matches {name}: correct the pattern")
+            for match in matches:
+                found += _folder(match) if os.path.isdir(match) else [Input(match, Path(Path(match).name))]
+        else:
+            found.append(Input(name, Path(Path(name).name)))
+    return found
+
+
+def _folder(folder: str) -> list[Input]:
+    files = [
+        file
+        for file in sorted(Path(folder).rglob("*"))
+        if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith(".")
+    ]
+    if not files:
+        raise ValueError(f"{folder} holds no sound file: name another folder, or the file itself")
+    return [Input(str(file), file.relative_to(folder)) for file in files]
+
+
+def targets(inputs: Sequence[Input], folder: Path, style: str) -> list[Path]:
+    """The file in `folder` for each input, by its name without ending, or with it where two would be the same.
+
+    Raises:
+        ValueError: two inputs have the same name.
+    """
+    ending = SUFFIXES[style]
+    plain = [folder / one.name.with_suffix(ending) for one in inputs]
+    full = [folder / one.name.with_name(one.name.name + ending) for one in inputs]
+    chosen = [f if plain.count(p) > 1 else p for p, f in zip(plain, full, strict=True)]
+    if len(set(chosen)) < len(chosen):
+        twice = next(path for path in chosen if chosen.count(path) > 1)
+        raise ValueError(f"two inputs have the same name, {twice.name}: transcribe them one at a time")
+    return chosen
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
