@@ -82,8 +82,17 @@ def evaluate(
 
     if leaks not in _LEAKS:
         raise ValueError(f"--leaks {leaks} is not known: use refuse, flag or drop")
+    if leaks != "refuse" and not train_manifest:
+        raise ValueError(f"--leaks {leaks} needs --train-manifest, in which leaks are looked for")
     if predictions is not None:
-        _check_alone(model=model, device=device, swap_audio=swap_audio or None)
+        _check_alone(
+            model=model,
+            device=device,
+            swap_audio=swap_audio or None,
+            system=None if system == "ours" else system,
+            processes=None if processes == 1 else processes,
+            batch_size=None if batch_size == 8 else batch_size,
+        )
     elif system_name is not None:
         raise ValueError("--system-name goes with --predictions: a model that is run has a name")
     names = None if benchmarks is None else [name.strip() for name in benchmarks.split(",") if name.strip()]
@@ -95,11 +104,12 @@ def evaluate(
         synthetic=Synthetic(output / "data" / "synthetic", synthetic_count, seed, _note),
     )
     facts: dict[str, Any] = {}
+    every = chosen  # what a file of outputs may have outputs for
     if train_manifest:
         chosen, facts = without_leaks(chosen, train_manifest, leaks, output / "data" / "clips.sqlite")
     if predictions is not None:
-        every = of_manifests(manifest or [])
-        outputs = read_outputs(predictions, chosen, name=system_name, others=every)
+        others = [*every, *of_manifests(manifest or [])]
+        outputs = read_outputs(predictions, chosen, name=system_name, others=others)
         done = score_outputs(outputs, chosen, output, limit=limit, facts=facts)
     else:
         with _bar() as progress:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import dummies
 import numpy as np
@@ -17,7 +18,9 @@ import pytest
 import soundfile
 
 from qwen_audio import tasks
-from qwen_audio.data.manifest import AudioRef, Example
+from qwen_audio.data.manifest import AudioRef, Example, write_manifest
+from qwen_audio.eval.run import Report, evaluate
+from qwen_audio.eval.systems import Opening
 from qwen_audio.eval.systems.base import Item, Reply
 from qwen_audio.eval.systems.openai_api import MOST_IN_A_ROW, OpenAISystem
 from qwen_audio.http_client import EndpointError
@@ -199,6 +202,66 @@ def test_a_server_that_cannot_be_used_stops_the_run(
     server.always = (500, b"", 0.0)
     with pytest.raises(EndpointError, match=r"2\d clips in a row have no answer"):
         system("retries=0").answer([item("asr")] * (MOST_IN_A_ROW + 5))
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_evaluation_stops_where_a_server_cannot_be_used_and_goes_on_later(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    soundfile.write(tmp_path / "a.wav", dummies.chirp(0.5), 16_000)
+    rows = [
+        Example(
+            id=name,
+            task="sound_event",
+            text="rain",
+            label="rain",
+            audio=[AudioRef(path=str(tmp_path / "a.wav"))],
+        )
+        for name in ("one", "two")
+    ]
+    write_manifest(tmp_path / "rows.jsonl", rows)
+    address = f"http://127.0.0.1:{server.server_address[1]}/v1#m?retries=0"
+
+    def run() -> Report:
+        return evaluate(
+            Opening("openai", address, None), tmp_path / "rows.jsonl", tmp_path / "run", batch_size=1
+        )
+
+    server.script = [(200, chat("rain"), 0), (status, b"", 0)]
+    with pytest.raises(EndpointError, match=f"status {status}"):
+        run()
+    assert not list(tmp_path.glob("run/*/predictions.jsonl"))
+    server.script, server.always = [], (200, chat("rain"), 0)
+    asked = len(server.seen)
+    report = run()
+    assert len(server.seen) == asked + 1  # the first answer was kept
+    assert [p.raw for p in report.predictions] == ["rain", "rain"] and report.groups[0].failures == 0
+
+
+def test_what_failed_in_a_finished_run_is_tried_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    soundfile.write(tmp_path / "a.wav", dummies.chirp(0.5), 16_000)
+    row = Example(
+        id="one",
+        task="sound_event",
+        text="rain",
+        label="rain",
+        audio=[AudioRef(path=str(tmp_path / "a.wav"))],
+    )
+    write_manifest(tmp_path / "rows.jsonl", [row])
+    opening = Opening("openai", f"http://127.0.0.1:{server.server_address[1]}/v1#m?retries=0", None)
+    server.always = (400, b"", 0)
+    report = evaluate(opening, tmp_path / "rows.jsonl", tmp_path / "run")
+    assert report.groups[0].failures == 1
+    server.always = (200, chat("rain"), 0)
+    report = evaluate(opening, tmp_path / "rows.jsonl", tmp_path / "run")
+    assert report.groups[0].failures == 0 and report.groups[0].scores[0].value == 1
+    asked = len(server.seen)
+    evaluate(opening, tmp_path / "rows.jsonl", tmp_path / "run")
+    assert len(server.seen) == asked
 
 
 def test_requests_are_bounded_and_replies_in_order(

@@ -19,6 +19,7 @@ from qwen_audio.data.manifest import AudioRef, Example
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.runs import part_file, part_line
 from qwen_audio.eval.systems.base import Item, Reply, System
+from qwen_audio.http_client import EndpointError
 from qwen_audio.tags import Segment
 
 # A batch of B examples holds at most so many times B seconds, padding included: half of what B longest clips have.
@@ -165,11 +166,11 @@ def fill(prediction: Prediction, reply: Reply) -> None:
 def _replies(system: System, items: list[Item]) -> list[Reply]:
     """Replies; where the batch as a whole fails each item is tried alone, so that one bad clip costs only itself.
 
-    Raises ConnectionError: a server that is not there says nothing about a clip.
+    Raises ConnectionError and EndpointError: a server that is not there says nothing about a clip.
     """
     try:
         return system.answer(items)
-    except ConnectionError:
+    except (ConnectionError, EndpointError):
         raise
     except (
         Exception

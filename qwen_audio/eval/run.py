@@ -37,6 +37,7 @@ from qwen_audio.eval.runs import (
     load_result,
     next_part,
     read_parts,
+    reopen_failed,
     write_benchmark,
     write_json,
     write_predictions,
@@ -135,7 +136,10 @@ def evaluate(
             for one in chosen:
                 _collect(folder / one.benchmark.name, one.examples)
             if carried is not None:
-                begun["wall_seconds"] = round(time.monotonic() - began + carried / processes, 2)
+                before = begun.get(
+                    "wall_seconds", carried / processes
+                )  # a finished run, of which some failed
+                begun["wall_seconds"] = round(time.monotonic() - began + before, 2)
             return _finish(folder, chosen, begun)
 
 
@@ -315,6 +319,7 @@ def _answer_rest(
     carried, finished = 0.0, True
     for one in chosen:
         place = folder / one.benchmark.name
+        reopen_failed(place)
         if (place / "predictions.jsonl").exists():
             done |= {(place, example.id) for example in one.examples}
         else:

@@ -204,6 +204,16 @@ def read_parts(folder: Path, examples: Sequence[Example]) -> dict[str, dict[str,
     return found
 
 
+def reopen_failed(folder: Path) -> None:
+    """Make finished predictions a part again if some of them failed, so that these are tried again."""
+    path = folder / "predictions.jsonl"
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if any(json.loads(line).get("error") is not None for line in lines):
+        path.rename(part_file(folder, next_part([folder])))
+
+
 def next_part(folders: Sequence[Path]) -> int:
     """A number that no part in these folders has yet."""
     return 1 + max((_number(part) for folder in folders for part in _parts(folder)), default=-1)

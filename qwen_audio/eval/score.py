@@ -99,6 +99,12 @@ class Score:
         one = Resampled(whole.rows[rows], whole.of)
         return one(np.arange(len(one.rows))), interval_of(one)
 
+    @property
+    def remark(self) -> str:
+        """What must stand beside the figure, if anything: of how many of the wanted words a shift of times is."""
+        share = self.details.get("matched_share")
+        return "" if share is None else f"of {100 * share:.0f} % of the words"
+
     def __str__(self) -> str:
         return self.at(self.value)
 

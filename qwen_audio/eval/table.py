@@ -48,7 +48,7 @@ def table_of(run: Run, groups: Sequence[Group]) -> Table:
             table.add_row(
                 *(head if place == 0 else ("", "", "")),
                 score.metric,
-                f"{score} [{score.at(score.interval[0])}, {score.at(score.interval[1])}]",
+                f"{score} [{score.at(score.interval[0])}, {score.at(score.interval[1])}] {score.remark}".rstrip(),
                 "" if majority is None else score.at(majority),
                 *([best_published(result.benchmark, score)] if known else []),
                 end_section=place == len(group.scores) - 1,

@@ -145,7 +145,7 @@ def _work(opening: Opening, end: Connection, tasks: list[str], threads: int) -> 
         end.send(("done", None))
     except EOFError:  # nothing is asked
         return
-    except (ConnectionError, OSError) as error:
+    except (ValueError, OSError) as error:  # a server that cannot be used, a full disk
         end.send(("failed", str(error)))
 
 

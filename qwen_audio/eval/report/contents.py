@@ -55,6 +55,10 @@ class Entry:
         return tasks.task_of(self.benchmark.task).group
 
 
+# Shifts of word times are of words that were found: systems that find other words cannot be compared by them.
+COMPARABLE_SHARES = 0.05
+
+
 @dataclass(frozen=True)
 class Paired:
     """Run `b` beside run `a` on the examples of a benchmark that both answered; `reason` where that cannot be told."""
@@ -152,6 +156,10 @@ def _paired(entry: Entry, a: int, b: int) -> Paired | None:
     ids = [[p.example.id for p in scored.predictions] for scored in (one, two)]
     if not set(ids[0]) & set(ids[1]):
         return None
+    shares = [scored.main.details.get("matched_share") for scored in (one, two)]
+    if None not in shares and abs(shares[0] - shares[1]) > COMPARABLE_SHARES:  # type: ignore[operator]
+        told = " and ".join(scored.main.remark for scored in (one, two))
+        return Paired(entry.benchmark, a, b, one.main, None, f"not comparable: {told}")
     try:
         found, reason = compare(two.main, one.main, ids[1], ids[0]), ""
     except ValueError as error:

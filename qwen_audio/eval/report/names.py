@@ -50,7 +50,7 @@ def interval_of(score: Score) -> str:
     low, high = score.interval
     if low != low or high != high:
         return ""
-    return span(score.at(low), score.at(high))
+    return f"{span(score.at(low), score.at(high))} {score.remark}".rstrip()
 
 
 def span(low: str, high: str) -> str:
