@@ -431,7 +431,10 @@ def test_copies_have_engines_of_their_own():
     model = qwen_audio.load(tiny.trained()[0] / "model", device="cpu")
     assert model.transcribe(tiny.wave_of("up"), detect="sound").text == "go up"
     other = pickle.loads(pickle.dumps(model))
-    assert other.transcribe(tiny.wave_of("up"), detect="sound").text == "go up" and other.engine is not model.engine
+    assert (
+        other.transcribe(tiny.wave_of("up"), detect="sound").text == "go up"
+        and other.engine is not model.engine
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
