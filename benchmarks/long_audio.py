@@ -1,10 +1,10 @@
 """A long recording made of real and synthetic speech with pauses: memory, speed, cuts by hand, kills, invented text.
 
-    python benchmarks/long_audio.py make --corpus ../shared/corpus --hours 3 --out /tmp/long
-    python benchmarks/long_audio.py run --out /tmp/long
-    python benchmarks/long_audio.py cut --out /tmp/long --minutes 5
-    python benchmarks/long_audio.py kill --out /tmp/long --minutes 5
-    python benchmarks/long_audio.py invented --corpus ../shared/corpus --out /tmp/long
+    python benchmarks/long_audio.py make --corpus ../shared/corpus --hours 3 --out out/long
+    python benchmarks/long_audio.py run --out out/long
+    python benchmarks/long_audio.py cut --out out/long --minutes 5
+    python benchmarks/long_audio.py kill --out out/long --minutes 5
+    python benchmarks/long_audio.py invented --corpus ../shared/corpus --out out/long
 
 Figures are those of the machine it runs on, with OMP_NUM_THREADS as set; the recording is the same for the same seed.
 """
