@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from qwen_audio import player
-from qwen_audio.audio import AudioError, load_audio
+from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.messages import Recording
@@ -138,7 +138,7 @@ class Terminal:
 
     def _add(self, path: Path) -> None:
         wave = load_audio(path)
-        self.sounds.append(Sound(path, len(wave) / 16_000))
+        self.sounds.append(Sound(path, len(wave) / SAMPLE_RATE))
         self._new.append(path)
         self._say(
             f"[{len(self.sounds)}] {path.name}, {self.sounds[-1].seconds:.1f} s: goes with your next question"
@@ -194,7 +194,7 @@ class Terminal:
         self.chat.load(Path(rest).expanduser())
         clips = [clip for turn in self.chat.history for clip in turn.clips]
         paths = [Path(clip.path) for clip in clips if isinstance(clip, Recording) and clip.path]
-        self.sounds = [Sound(path, len(load_audio(path)) / 16_000) for path in paths]
+        self.sounds = [Sound(path, len(load_audio(path)) / SAMPLE_RATE) for path in paths]
         self._new = []
         self._say(f"{len(self.chat.history)} turns, {len(self.sounds)} recordings; /history shows them")
 

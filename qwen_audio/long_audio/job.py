@@ -3,8 +3,8 @@
     for passage in transcribe_blocks(model, blocks, Options(word_timestamps=True)): ...
 
 Windows are taken a fixed number at a time and sorted by length there, so that a batch holds rows of like length and
-memory stays bounded; which windows share a batch depends on the recording alone, so a job that was continued repeats
-what an uninterrupted one does.
+the sound of a group alone is in memory; which windows share a batch depends on the recording alone, so a job that was
+continued repeats what an uninterrupted one does.
 """
 
 from __future__ import annotations
