@@ -24,17 +24,18 @@ from qwen_audio.audio import MAX_SAMPLES, SAMPLE_RATE
 from qwen_audio.long_audio.speech import FRAME, detector
 
 # Seconds, but for the probabilities and the levels.
-BEGIN, END = 0.5, 0.35  # probabilities at which speech begins and ends; two, so that it does not flicker
-BEGIN_AGAIN, END_AGAIN = (
-    0.3,
-    0.2,
-)  # the same when it is heard again: the network then knows less of what came before
+# Probabilities at which speech begins and ends; two, so that it does not flicker. First they are low, so that hardly
+# anything depends on where the frames happen to begin; when it is heard again, frames that are SURE decide.
+BEGIN, END = 0.2, 0.15
+BEGIN_AGAIN, END_AGAIN = 0.3, 0.2
 PAUSE = 0.5  # between two edges: here an utterance ends
 SURE_PAUSE = 0.8  # between two frames of speech: the edges cannot be nearer than PAUSE
 NEAR = 0.35  # between two frames of speech: up to here they are heard again together
 LEAD, TAIL = 0.3, 0.3  # heard again before and after them
-LOUDEST = 2.0  # from their start: where the loudest sample is looked for
-SPEECH = 0.2  # less of it in an utterance is a click, a cough or a bar of music (docs/transcribe.md)
+LOUDEST = 2.0  # from their start: where the loudest sample is looked for ...
+MARGIN = 0.15  # ... and beyond both ends, so that it is the same one where these differ by some frames
+SURE = 0.5  # probability of a frame that is surely speech ...
+SPEECH = 0.2  # ... less of them in an utterance is a click, a cough or a bar of music (docs/transcribe.md)
 CONTEXT = 0.2  # of sound around an utterance; under half a pause, so that windows never overlap
 LONGEST = 29.5  # of an utterance, so that it fits with its context into 30 s
 CUT_FROM, CUT_TO = 12.0, 29.0  # where an utterance that is longer is cut
@@ -43,6 +44,7 @@ SMOOTH = 0.01  # of the envelope
 OUTSIDE, INSIDE = 0.15, 0.25  # how far an edge is looked for around the edge of a frame
 BELOW_PEAK = 1e-3  # power (-30 dB) of an edge relative to the loudest of its speech ...
 ABOVE_FLOOR = 4.0  # ... but 6 dB above the quietest of the pause ...
+LOUD_FLOOR = 0.05  # as a share of the loudest: what is louder is no pause
 SILENCE = 10 ** (-65 / 10)  # ... and never less than this
 
 
@@ -81,9 +83,7 @@ class Segmenter:
         self._offset = 0
         self._heard = 0  # samples that the detector has heard
         self._speaking = False
-        self._regions: list[
-            list[int]
-        ] = []  # [first, last + 1) of frames with speech, since the last sure pause
+        self._regions: list[list[int]] = []  # [first, last + 1) of speech since the last sure pause
         self._resumed: int | None = None  # where an utterance goes on after a cut
 
     @property
@@ -213,30 +213,39 @@ class Segmenter:
             else:
                 groups.append([first, last])
         regions: list[list[int]] = []
+        heard = 0
         for group in groups:
-            regions += self._hear(group, regions[-1][1] if regions else 0) or [[*group, 0]]
+            if group[1] <= heard:
+                continue  # all of it was heard with the one before
+            found, heard = self._hear(group, regions[-1][1] if regions else 0)
+            regions += found or ([] if regions and group[0] < regions[-1][1] else [[*group, 0]])
         return regions
 
-    def _hear(self, group: list[int], after: int) -> list[list[int]]:
-        """Regions around a group, later than `after`."""
+    def _hear(self, group: list[int], after: int) -> tuple[list[list[int]], int]:
+        """Regions around a group, later than `after`, and up to where was listened."""
         first, last = group
-        loudest = first + int(np.argmax(self._power(first, min(last, first + samples(LOUDEST)))))
+        low = max(first - samples(MARGIN), self._offset)
+        loudest = low + int(
+            np.argmax(self._power(low, min(last, first + samples(LOUDEST)) + samples(MARGIN)))
+        )
         # As many frames before the loudest as its onset asks for: the network then starts at the same sample.
         lead = loudest - min(loudest, self._onset(group)) + samples(LEAD)
         begin = loudest - -(-lead // FRAME) * FRAME
-        begin = max(begin, self._offset - samples(LEAD))  # what was before the recording was silent
         self._again.reset()
         regions: list[list[int]] = []
         speaking = False
-        for at in range(begin, min(last + samples(TAIL), self.position), FRAME):
+        at = begin
+        # Until it is quiet by what is heard here, not by where the group is said to end.
+        while at < min(self.position, max(last, (regions[-1][1] if regions else last) + samples(TAIL))):
             probability = self._again(self._padded(at))
             speaking = probability >= (END_AGAIN if speaking else BEGIN_AGAIN)
-            sure = FRAME if probability >= BEGIN else 0
+            sure = FRAME if probability >= SURE else 0
             if speaking and regions and regions[-1][1] == at:
                 regions[-1][1:] = at + FRAME, regions[-1][2] + sure
             elif speaking and at >= after:
                 regions.append([max(at, self._offset), at + FRAME, sure])
-        return regions
+            at += FRAME
+        return regions, at
 
     def _within_limit(self, start: int, end: int, resumed: bool, spoken: int) -> Iterator[Window]:
         if spoken < samples(SPEECH) and not resumed:
@@ -273,14 +282,16 @@ class Segmenter:
 
     def _level(self, region: list[int], pause: np.ndarray) -> float:
         peak = float(self._power(region[0], region[1]).max(initial=0.0))
-        floor = float(pause.min(initial=peak))
+        floor = float(pause.min()) if len(pause) else 0.0
+        if floor > peak * LOUD_FLOOR:  # the recording begins or ends here: there is no pause
+            floor = 0.0
         return max(min(peak, max(peak * BELOW_PEAK, floor * ABOVE_FLOOR)), SILENCE)
 
     def _onset(self, region: list[int]) -> int:
         """The sample at which the speech of a region begins; that of its first frame if noise hides it."""
         low = max(region[0] - samples(OUTSIDE), self._offset)
         power = self._power(low, min(region[0] + samples(INSIDE), region[1]))
-        loud = np.flatnonzero(power >= self._level(region, power))
+        loud = np.flatnonzero(power >= self._level(region, power[: region[0] - low]))
         if not len(loud) or (loud[0] == 0 and low > 0):
             return region[0]
         return low + int(loud[0])
@@ -290,7 +301,7 @@ class Segmenter:
         low = max(region[1] - samples(INSIDE), region[0])
         high = min(region[1] + samples(OUTSIDE), self.position)
         power = self._power(low, high)
-        loud = np.flatnonzero(power >= self._level(region, power))
+        loud = np.flatnonzero(power >= self._level(region, power[region[1] - low :]))
         if not len(loud) or loud[-1] == len(power) - 1:
             return min(region[1], self.position)
         return low + int(loud[-1]) + 1
