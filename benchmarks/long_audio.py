@@ -3,6 +3,7 @@
     python benchmarks/long_audio.py make --corpus ../shared/corpus --hours 3 --out out/long
     python benchmarks/long_audio.py run --out out/long
     python benchmarks/long_audio.py cut --out out/long --minutes 5
+    python benchmarks/long_audio.py windows --out out/long --minutes 20 --trials 150
     python benchmarks/long_audio.py kill --out out/long --minutes 5
     python benchmarks/long_audio.py invented --corpus ../shared/corpus --out out/long
 
@@ -151,6 +152,39 @@ def cut(options: argparse.Namespace) -> None:
         )
 
 
+def windows(options: argparse.Namespace) -> None:
+    """The windows of the whole against those of the minute before and the minute after a cut in a random pause."""
+    wave, truth = first_minutes(options)
+    whole = [(w.start, w.end) for w in windows_of(pieces(wave))]
+    rng = np.random.default_rng(options.seed)
+    shifts, lost = [], 0
+    for _ in range(options.trials):
+        number = rng.integers(len(truth) - 1)
+        place = int(rng.uniform(truth[number][1] + 0.3 * RATE, truth[number + 1][0] - 0.3 * RATE))
+        for low, high in ((max(0, place - 60 * RATE), place), (place, place + 60 * RATE)):
+            found = [(w.start + low, w.end + low) for w in windows_of(pieces(wave[low:high]))]
+            # The other end of a piece may lie in a word: half a minute of it does not count.
+            near = [w for w in whole if place - 30 * RATE < w[0] < w[1] < place + 30 * RATE]
+            for start, end in (w for w in near if low <= w[0] and w[1] <= high):
+                same = [w for w in found if w[0] < end and w[1] > start]
+                if len(same) == 1:
+                    shifts.append(max(abs(same[0][0] - start), abs(same[0][1] - end)) / RATE)
+                else:
+                    lost += 1
+    moved = np.array(shifts)
+    print(
+        f"{len(whole)} windows, {options.trials} cuts: of {len(moved) + lost} windows within half a minute of a cut "
+        f"{(moved == 0).sum()} are the same to the sample, {lost} are lost or split, {(moved > 0.04).sum()} have an "
+        f"edge more than 40 ms away (at most {1000 * moved.max():.0f} ms)"
+    )
+
+
+def pieces(wave: np.ndarray) -> Iterator[np.ndarray]:
+    """The blocks of 5 s that a recording comes in."""
+    for at in range(0, len(wave), 5 * RATE):
+        yield wave[at : at + 5 * RATE]
+
+
 def kill(options: argparse.Namespace) -> None:
     """Killed twice with signal 9 and started again: the same bytes as of an uninterrupted run?"""
     wave, _ = first_minutes(options)
@@ -219,19 +253,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("step", choices=("make", "run", "cut", "kill", "invented"))
+    parser.add_argument("step", choices=("make", "run", "cut", "windows", "kill", "invented"))
     parser.add_argument("--out", type=Path, required=True, help="folder for the recording and the results")
     parser.add_argument(
         "--corpus", type=Path, help="folder with test.jsonl and valid.jsonl; synthetic speech alone if absent"
     )
     parser.add_argument("--hours", type=float, default=3.0)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of the recording, for cut and kill")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="of the recording, for cut, windows and kill"
+    )
     parser.add_argument("--cuts", type=int, default=5)
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--clips", type=int, default=60, help="at most so many of each kind without speech")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    {"make": make, "run": run, "cut": cut, "kill": kill, "invented": invented}[options.step](options)
+    steps = {"make": make, "run": run, "cut": cut, "windows": windows, "kill": kill, "invented": invented}
+    steps[options.step](options)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -80,6 +81,10 @@ def transcribe(
         raise ValueError("a pipe or a microphone is transcribed alone: leave the other inputs out")
     if raw is not None and named != ["-"]:
         raise ValueError("--raw is for a pipe: use it with - alone")
+
+    # oneDNN keeps the kernels of the last 1,024 shapes. Windows have ever new lengths, so hours of them fill that with
+    # 150 MB that are hardly used again; it reads the variable at its first convolution.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
     from qwen_audio.api import load
     from qwen_audio.long_audio.inputs import find_inputs
