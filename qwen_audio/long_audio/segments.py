@@ -218,7 +218,7 @@ class Segmenter:
             if group[1] <= heard:
                 continue  # all of it was heard with the one before
             found, heard = self._hear(group, regions[-1][1] if regions else 0)
-            regions += found or ([] if regions and group[0] < regions[-1][1] else [[*group, 0]])
+            regions += found
         return regions
 
     def _hear(self, group: list[int], after: int) -> tuple[list[list[int]], int]:
