@@ -85,7 +85,7 @@ class QwenAudio:
         max_new_tokens: int | None = None,
         loop_guard: bool = True,
     ) -> Transcription:
-        """What is said in a recording of any length, read piece by piece.
+        """What is said in a recording of any length, read piece by piece: memory grows with the transcript alone.
 
         The recording is cut at its pauses, and each piece is transcribed by itself, `batch_size` of them at a time.
         language: code of the spoken language ("en"); None lets the model predict it for every piece. With
