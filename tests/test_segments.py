@@ -109,6 +109,55 @@ def test_little_is_held_of_a_long_stream():
     assert segmenter.position == 200 * RATE
 
 
+def babble(seed, share):
+    """A minute and a half of several voices at once, without a pause, in noise of a share of their level."""
+    rng = np.random.default_rng(seed)
+    clips = [load_audio(CLIPS / f"{name}.flac") for name in ("words", "sentence", "scene")]
+    wave = np.zeros(90 * RATE, np.float32)
+    for _ in range(60):
+        clip = rng.choice(3)
+        at = rng.integers(len(wave) - len(clips[clip]))
+        wave[at : at + len(clips[clip])] += rng.uniform(0.1, 1) * clips[clip]
+    wave /= np.sqrt(np.mean(wave**2))
+    return (0.1 * (wave + share * rng.standard_normal(len(wave)))).astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0, 1.4])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_of_talk_without_pauses_nothing_is_given_twice(seed, share):
+    wave = babble(seed, share)
+    whole = places(windows_of([wave]))
+    for (first, length, *_), after in zip(whole, [*whole[1:], (len(wave), 0)], strict=True):
+        assert length <= 30 * RATE and first + length <= after[0]
+    for size in (8_000, 80_000):
+        assert places(windows_of(wave[at : at + size] for at in range(0, len(wave), size))) == whole
+
+
+@pytest.mark.parametrize("heard,again", [(0.2, 0.2), (0.2, 0.4), (0.25, 0.9), (0.9, 0.2)])
+def test_little_is_held_whatever_the_detector_says(monkeypatch, heard, again):
+    class Constant:
+        def __init__(self, value):
+            self.value = value
+
+        def __call__(self, frame):
+            return self.value
+
+        def reset(self):
+            pass
+
+    both = iter([Constant(heard), Constant(again)])
+    monkeypatch.setattr(segments, "detector", lambda name: next(both))
+    segmenter = Segmenter()
+    windows = []
+    for second in range(200):
+        windows += segmenter.feed(silence(1.0, level=0.05, seed=second))
+        assert len(segmenter._wave) < 35 * RATE
+    windows += segmenter.finish()
+    # What is never surely speech is not given; of what is, nothing is lost.
+    covered = sum(len(window.wave) for window in windows) / RATE
+    assert covered == 0 if again < 0.5 else covered > 198
+
+
 def test_the_open_window_grows_until_it_ends(speech):
     wave, pauses = speech
     segmenter = Segmenter()

@@ -40,6 +40,7 @@ CONTEXT = 0.2  # of sound around an utterance; under half a pause, so that windo
 LONGEST = 29.5  # of an utterance, so that it fits with its context into 30 s
 CUT_FROM, CUT_TO = 12.0, 29.0  # where an utterance that is longer is cut
 CUT_QUIET = 0.1  # over which quiet is measured there
+RELIEF = 1.0  # between two looks at a stretch that has no sure pause
 SMOOTH = 0.01  # of the envelope
 OUTSIDE, INSIDE = 0.15, 0.25  # how far an edge is looked for around the edge of a frame
 BELOW_PEAK = 1e-3  # power (-30 dB) of an edge relative to the loudest of its speech ...
@@ -67,7 +68,7 @@ def samples(seconds: float) -> int:
 
 
 class Segmenter:
-    """Takes the blocks of one recording, gives windows in order; holds under a minute of sound.
+    """Takes the blocks of one recording, gives windows in order; holds about half a minute of sound and a block.
 
     for window in segmenter.feed(block): ...
     for window in segmenter.finish(): ...
@@ -85,11 +86,18 @@ class Segmenter:
         self._speaking = False
         self._regions: list[list[int]] = []  # [first, last + 1) of speech since the last sure pause
         self._resumed: int | None = None  # where an utterance goes on after a cut
+        self._given = 0  # sample up to which sound was given in windows: none is given twice
+        self._relief = 0  # sample from which on a stretch without a sure pause is looked at again
 
     @property
     def position(self) -> int:
         """Samples taken so far."""
         return self._offset + len(self._wave)
+
+    @property
+    def _seen(self) -> int:
+        """Samples that count: what was taken beyond the last frame depends on how the recording was divided."""
+        return min(self._heard, self.position)
 
     def feed(self, block: np.ndarray) -> list[Window]:
         """Windows that have ended by the end of `block` (n,) float32, the next piece of the recording."""
@@ -117,7 +125,7 @@ class Segmenter:
         if not found:
             return None
         start = found[-1][0]
-        end = min(self.position, start + samples(LONGEST))
+        end = min(self._seen, start + samples(LONGEST))
         return self._window(start, end, start == self._resumed, end - start >= samples(LONGEST))
 
     # frames
@@ -132,7 +140,8 @@ class Segmenter:
                 self._regions[-1][1] = last
             else:
                 self._regions.append([first, last])
-            if last - self._begin() > samples(LONGEST + 1.0):
+            if last - self._begin() > samples(LONGEST + 1.0) and last >= self._relief:
+                self._relief = last + samples(RELIEF)
                 return self._relieve()
         elif self._regions and last - self._regions[-1][1] >= samples(SURE_PAUSE):
             return self._close()
@@ -146,7 +155,8 @@ class Segmenter:
 
     def _forget(self) -> None:
         keep = self._begin() if self._regions else self._heard
-        keep = max(self._offset, keep - samples(0.5))
+        # What is heard again begins up to OUTSIDE + LEAD and a frame earlier, its edge and context before that.
+        keep = max(self._offset, keep - samples(2 * OUTSIDE + LEAD + CONTEXT) - 2 * FRAME)
         self._wave = self._wave[keep - self._offset :]
         self._offset = keep
 
@@ -154,32 +164,47 @@ class Segmenter:
 
     def _close(self) -> list[Window]:
         """The windows of all speech since the last sure pause."""
-        windows: list[Window] = []
-        for utterance in self._utterances():
-            windows += self._within_limit(*utterance)
+        windows = self._windows(self._utterances())
         self._regions, self._resumed = [], None
         return windows
 
     def _relieve(self) -> list[Window]:
         """Much speech without a sure pause: gives what has surely ended, and cuts what is too long."""
         found = self._utterances()
-        if not found:  # heard by itself it is no speech
-            self._regions, self._resumed = self._regions[-1:], None
-            return []
-        *done, (start, _, resumed, _) = found
-        windows: list[Window] = []
-        for utterance in done:
-            windows += self._within_limit(*utterance)
-        if done:
-            self._resumed = None
-        self._regions = [region for region in self._regions if region[1] > start]
+        lately = self._heard - SAMPLE_RATE
+        if (
+            not found or found[-1][1] < lately
+        ):  # heard by itself the rest is no speech, unless it has just begun
+            self._go_on(lately, resumed=False)
+            return self._windows(found)
+        *done, (start, _, resumed, spoken) = found
+        windows = self._windows(done)
         # The edge at the end is not known yet; from here on it cannot change where the cut is.
-        if self._regions[-1][1] - start > samples(LONGEST + 0.5):
+        if self._heard - start > samples(LONGEST + 0.5):
             cut = self._quietest(start, start + samples(CUT_TO))
-            windows.append(self._window(start, cut, resumed, True))
-            self._resumed = cut
-            self._regions = [[max(cut, a), b] for a, b in self._regions if b > cut]
+            said = spoken >= samples(SPEECH)
+            if said:
+                windows += self._give([self._window(start, cut, resumed, True)])
+            self._go_on(cut, resumed=said)
+        else:
+            self._go_on(start, resumed)
         return windows
+
+    def _go_on(self, start: int, resumed: bool) -> None:
+        """What was before a sample is done with."""
+        later = [region for region in self._regions if region[1] > start] or [[start, self._heard]]
+        later[0][0] = min(start, self._heard - FRAME)
+        self._regions = later
+        self._resumed = start if resumed else None
+
+    def _windows(self, utterances: list[tuple[int, int, bool, int]]) -> list[Window]:
+        return [window for one in utterances for window in self._give(self._within_limit(*one))]
+
+    def _give(self, windows: Iterable[Window]) -> list[Window]:
+        given = list(windows)
+        if given:
+            self._given = given[-1].first + len(given[-1].wave)
+        return given
 
     def _utterances(self) -> list[tuple[int, int, bool, int]]:
         """(start, end, whether it goes on after a cut, samples that are surely speech) of each."""
@@ -213,16 +238,16 @@ class Segmenter:
             else:
                 groups.append([first, last])
         regions: list[list[int]] = []
-        heard = 0
+        heard = self._given
         for group in groups:
             if group[1] <= heard:
                 continue  # all of it was heard with the one before
-            found, heard = self._hear(group, regions[-1][1] if regions else 0)
+            found, heard = self._hear(group, regions[-1][1] if regions else self._given)
             regions += found
         return regions
 
     def _hear(self, group: list[int], after: int) -> tuple[list[list[int]], int]:
-        """Regions around a group, later than `after`, and up to where was listened."""
+        """Regions around a group, later than `after`, and the sample up to which was listened."""
         first, last = group
         low = max(first - samples(MARGIN), self._offset)
         loudest = low + int(
@@ -236,7 +261,7 @@ class Segmenter:
         speaking = False
         at = begin
         # Until it is quiet by what is heard here, not by where the group is said to end.
-        while at < min(self.position, max(last, (regions[-1][1] if regions else last) + samples(TAIL))):
+        while at < max(last, (regions[-1][1] if regions else last) + samples(TAIL)) and at < self._seen:
             probability = self._again(self._padded(at))
             speaking = probability >= (END_AGAIN if speaking else BEGIN_AGAIN)
             sure = FRAME if probability >= SURE else 0
@@ -257,8 +282,8 @@ class Segmenter:
         yield self._window(start, end, resumed, False)
 
     def _window(self, start: int, end: int, resumed: bool, cut: bool) -> Window:
-        first = start if resumed else max(0, start - samples(CONTEXT))
-        last = min(self.position, end if cut else end + samples(CONTEXT))
+        first = start if resumed else max(self._given, start - samples(CONTEXT))
+        last = min(self._seen, end if cut else end + samples(CONTEXT))
         wave = self._part(first, last)
         return Window(max(first, self._offset), wave[:MAX_SAMPLES].copy(), start, end)
 
@@ -269,16 +294,16 @@ class Segmenter:
 
     def _padded(self, at: int) -> np.ndarray:
         """The frame at a sample, with silence for what lies outside of the recording."""
-        frame = self._part(at, at + FRAME)
+        frame = self._part(at, min(at + FRAME, self._seen))
         before = min(FRAME, max(0, self._offset - at))
         return np.pad(frame, (before, FRAME - before - len(frame)))
 
     def _power(self, first: int, last: int, width: float = SMOOTH) -> np.ndarray:
         """Mean power around each of the samples [first, last), or of those that there are."""
         size = samples(width)
-        low, high = max(first - size, self._offset), min(last + size, self.position)
+        low, high = max(first - size, self._offset), min(last + size, self._seen)
         power = uniform_filter1d(np.square(self._part(low, high), dtype=np.float64), size, mode="constant")
-        return power[max(first, self._offset) - low : min(last, self.position) - low]
+        return power[max(first, self._offset) - low : min(last, self._seen) - low]
 
     def _level(self, region: list[int], pause: np.ndarray) -> float:
         peak = float(self._power(region[0], region[1]).max(initial=0.0))
@@ -289,7 +314,7 @@ class Segmenter:
 
     def _onset(self, region: list[int]) -> int:
         """The sample at which the speech of a region begins; that of its first frame if noise hides it."""
-        low = max(region[0] - samples(OUTSIDE), self._offset)
+        low = max(region[0] - samples(OUTSIDE), self._offset, self._given)
         power = self._power(low, min(region[0] + samples(INSIDE), region[1]))
         loud = np.flatnonzero(power >= self._level(region, power[: region[0] - low]))
         if not len(loud) or (loud[0] == 0 and low > 0):
@@ -299,11 +324,11 @@ class Segmenter:
     def _offset_edge(self, region: list[int]) -> int:
         """The sample after which the speech of a region has ended, likewise."""
         low = max(region[1] - samples(INSIDE), region[0])
-        high = min(region[1] + samples(OUTSIDE), self.position)
+        high = min(region[1] + samples(OUTSIDE), self._seen)
         power = self._power(low, high)
         loud = np.flatnonzero(power >= self._level(region, power[region[1] - low :]))
         if not len(loud) or loud[-1] == len(power) - 1:
-            return min(region[1], self.position)
+            return min(region[1], self._seen)
         return low + int(loud[-1]) + 1
 
     def _apart(self, region: list[int], after: list[int], pause: float) -> bool:
