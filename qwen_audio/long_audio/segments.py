@@ -172,9 +172,8 @@ class Segmenter:
         """Much speech without a sure pause: gives what has surely ended, and cuts what is too long."""
         found = self._utterances()
         lately = self._heard - SAMPLE_RATE
-        if (
-            not found or found[-1][1] < lately
-        ):  # heard by itself the rest is no speech, unless it has just begun
+        # Heard by itself the rest is no speech, unless it has just begun.
+        if not found or found[-1][1] < lately:
             self._go_on(lately, resumed=False)
             return self._windows(found)
         *done, (start, _, resumed, spoken) = found
