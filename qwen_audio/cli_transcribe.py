@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qwen_audio.api import QwenAudio
+    from qwen_audio.long_audio.blocks import Blocks
+    from qwen_audio.long_audio.ctrl_c import CtrlC
     from qwen_audio.long_audio.inputs import Input
     from qwen_audio.long_audio.job import Options
     from qwen_audio.results import Passage, Transcription
@@ -93,7 +95,11 @@ def transcribe(
     options = Options(language, words or style in ("srt", "vtt"), detect, batch_size=batch_size)
     shown = sys.stderr.isatty() if progress is None else progress
     if microphone or named == ["-"]:
-        _live(load(model, device=device), options, style, output, raw, microphone, shown)
+        from qwen_audio.long_audio.ctrl_c import CtrlC
+
+        with CtrlC() as ctrl_c:  # from here on: while the model is loaded sound waits in the pipe already
+            loaded = load(model, device=device)
+            _live(loaded, options, style, output, raw, microphone, shown, ctrl_c)
         return
     inputs = find_inputs(named)
     plan = _plan(inputs, named, style, output)
@@ -235,16 +241,26 @@ def _live(
     raw: int | None,
     mic: bool,
     shown: bool,
+    ctrl_c: CtrlC,
 ) -> None:
-    """A pipe or the microphone: text as it comes, other formats at the end."""
-    from qwen_audio.long_audio.blocks import open_blocks
+    """A pipe or the microphone: text as it comes, other formats at the end, which for both may be Ctrl-C."""
+    from qwen_audio.audio import AudioError
     from qwen_audio.long_audio.inputs import write_whole
     from qwen_audio.long_audio.job import whole_of
     from qwen_audio.long_audio.live import Live, microphone
     from qwen_audio.results import format_results
 
-    source = None if mic else open_blocks(sys.stdin.buffer, raw_rate=raw)
-    blocks: Iterable[np.ndarray] = microphone() if source is None else source
+    source = None
+    from_file = not mic and sys.stdin.buffer.seekable()  # it does not end by itself at Ctrl-C
+    try:
+        if not mic:
+            source = _standard_input(raw, ctrl_c)
+    except AudioError:
+        if not ctrl_c.pressed:
+            raise
+        print("note: -: interrupted before there was any sound", file=sys.stderr)
+        raise typer.Exit(130) from None
+    blocks: Iterable[np.ndarray] = microphone(lambda: ctrl_c.pressed) if source is None else source
     at_once = style == "text" and output is None
     name = "microphone" if mic else "-"
     live = Live(model, options)
@@ -261,21 +277,29 @@ def _live(
                 sys.stdout.write(format_results([(name, part)], style))
                 sys.stdout.flush()
 
-    try:
-        rest = 0.0  # half of the time at most goes into what is only shown for a moment
-        for block in blocks:
-            take(live.feed(block))
-            began = time.monotonic()
-            if line.shown and began >= rest and (partial := live.partial()) is not None:
-                line.show(partial.text)
-                now = time.monotonic()
-                rest = now + (now - began)
-    except KeyboardInterrupt:
-        if not mic:
-            raise
+    rest = 0.0  # half of the time at most goes into what is only shown for a moment
+    for block in blocks:
+        if ctrl_c.pressed and from_file:
+            break
+        take(live.feed(block))
+        began = time.monotonic()
+        wanted = line.shown and began >= rest and not ctrl_c.pressed
+        if wanted and (partial := live.partial()) is not None:
+            line.show(partial.text)
+            now = time.monotonic()
+            rest = now + (now - began)
+    defect = source and source.defect and f"the recording {source.defect}"
+    interrupted = ctrl_c.pressed
+    if interrupted:
+        defect = None  # of course it ends in the middle
+        line.clear()
+        print(
+            f"note: {name}: interrupted after {live.seconds:.1f} s; what was heard is transcribed, "
+            "and another Ctrl-C stops at once",
+            file=sys.stderr,
+        )
     take(live.finish())
     line.clear()
-    defect = source and source.defect and f"the recording {source.defect}"
     result = whole_of(
         passages, options.word_timestamps, duration=round(live.seconds, 3), defect=defect or None
     )
@@ -284,10 +308,24 @@ def _live(
         text = format_results([(name, result)], style)
         if output is None:
             sys.stdout.write(text)
+            sys.stdout.flush()
         else:
             write_whole(Path(output), text)
+    if ctrl_c.pressed and not mic:
+        if not interrupted:
+            print(f"note: {name}: interrupted after its end; nothing is missing", file=sys.stderr)
+        raise typer.Exit(130)
     if defect:
         raise typer.Exit(2)
+
+
+def _standard_input(raw: int | None, ctrl_c: CtrlC) -> Blocks:
+    """What comes by the pipe, or the file that is put in its place. AudioError as `Blocks`."""
+    from qwen_audio.long_audio.blocks import open_blocks
+    from qwen_audio.long_audio.ctrl_c import Pipe
+
+    stream = sys.stdin.buffer
+    return open_blocks(stream if stream.seekable() else cast("BinaryIO", Pipe(stream, ctrl_c)), raw_rate=raw)
 
 
 class _OpenLine:

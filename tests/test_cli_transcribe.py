@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import types
 
@@ -12,6 +15,7 @@ import pytest
 import soundfile
 import tiny
 
+import qwen_audio
 from qwen_audio import cli
 from qwen_audio.cli_transcribe import Progress
 
@@ -93,6 +97,89 @@ def test_a_pipe_with_and_without_a_header(capsys, folder, monkeypatch):
     assert code == 0 and data["text"] == "go up" and [w["word"] for w in data["words"]] == ["go", "up"]
 
 
+@pytest.mark.parametrize("kind", ["raw", "header"])
+def test_ctrl_c_ends_a_pipe_and_what_was_heard_is_written(folder, tmp_path, kind):
+    pause = np.zeros(2 * RATE, np.float32)
+    heard = [tiny.CLIPS["up"], pause, tiny.CLIPS["down"], pause, tiny.CLIPS["up"]]
+    wave = np.concatenate([*heard, pause, pause])  # the recorder is stopped before all that has come
+    data = dummies.encode(wave, RATE, "wav")
+    if kind == "raw":
+        data = data[44:]
+    command = [
+        sys.executable,
+        "-m",
+        "qwen_audio.cli",
+        "transcribe",
+        "-",
+        *(["--raw", str(RATE)] * (kind == "raw")),
+    ]
+    command += ["--format", "json", "--output", str(tmp_path / "live.json"), "--detect", "sound"]
+    command += ["--model", str(folder / "model"), "--device", "cpu"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(
+        data[: 2 * sum(map(len, heard)) + 100]
+    )  # more than a pipe holds: it listens after that
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    err = process.stderr.read().decode()
+    assert err.startswith("note: -: interrupted after ") and err.count("\n") == 1
+    found = json.loads((tmp_path / "live.json").read_text())
+    assert [part["text"] for part in found["segments"]] == ["go up", "go down", "go up"]
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    code = """if True:
+        import signal
+        from qwen_audio.long_audio.ctrl_c import CtrlC
+        with CtrlC() as ctrl_c:
+            signal.raise_signal(signal.SIGINT)
+            print(ctrl_c.pressed, flush=True)
+            signal.raise_signal(signal.SIGINT)
+            print("still here")
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "True\n", "")
+
+
+def test_ctrl_c_before_any_sound(capsys, folder, monkeypatch):
+    ends = os.pipe()
+    with open(ends[0], "rb") as stdin, open(ends[1], "wb"):
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=stdin))
+        load = qwen_audio.api.load
+        monkeypatch.setattr(
+            "qwen_audio.api.load", lambda *a, **k: signal.raise_signal(signal.SIGINT) or load(*a, **k)
+        )
+        assert run(capsys, folder, "-") == (130, "", "note: -: interrupted before there was any sound\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_ends_the_microphone_and_all_that_it_heard_is_transcribed(capsys, folder, monkeypatch):
+    pause = np.zeros(RATE, np.float32)
+    wave = np.concatenate([tiny.CLIPS["up"], pause, tiny.CLIPS["down"], pause])
+
+    class Stream:
+        def __init__(self, callback, blocksize, **_):
+            self.callback, self.size = callback, blocksize
+
+        def start(self):
+            for at in range(0, len(wave), self.size):
+                block = wave[at : at + self.size, None]
+                self.callback(block, len(block), None, types.SimpleNamespace(input_overflow=False))
+            signal.raise_signal(signal.SIGINT)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    device = types.SimpleNamespace(InputStream=Stream, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", device)
+    code, out, err = run(capsys, folder, "--microphone")
+    assert (code, out) == (0, "go up\ngo down\n") and "interrupted after 3.3 s" in err
+
+
 def test_a_truncated_recording_gives_its_text_and_an_exit_code(capsys, folder, tmp_path, monkeypatch):
     pause = np.zeros(RATE, np.float32)
     wave = np.concatenate([tiny.CLIPS["up"], pause, tiny.CLIPS["down"], pause, dummies.noise(8.0)])
@@ -142,7 +229,6 @@ def test_progress_counts_only_what_this_run_has_done(capsys, monkeypatch):
 
 
 def test_progress_of_a_recording_never_goes_back(folder):
-    import qwen_audio
     from qwen_audio.long_audio.blocks import open_blocks
     from qwen_audio.long_audio.job import Options, transcribe_all
 
