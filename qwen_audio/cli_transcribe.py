@@ -151,8 +151,8 @@ def _spare(inputs: Sequence[Input], plan: _Plan) -> None:
 def _files(
     model: QwenAudio, inputs: Sequence[Input], options: Options, style: str, plan: _Plan, shown: bool
 ) -> bool:
-    """Transcribe every file; False if not all could be read whole. One that cannot be used is named on stderr, unless
-    it is the only one."""
+    """Transcribe every file; False if not all could be read whole and written. One that fails is named on stderr,
+    unless it is the only one."""
     from qwen_audio.cli import complain
     from qwen_audio.long_audio.inputs import write_whole
     from qwen_audio.results import format_results
@@ -166,9 +166,15 @@ def _files(
         journal = plan.journals[place]
         try:
             result, whole = _file(model, one.path, label, options, journal, shown)
-        except (ValueError, OSError) as error:
+            if plan.each is not None:
+                write_whole(plan.each[place], format_results([(one.path, result)], style))
+        except ModuleNotFoundError:  # a package that every file needs
+            raise
+        except Exception as error:  # whatever it is, hours of other recordings shall not be lost for it
             if not several:
                 raise
+            if not isinstance(error, (ValueError, OSError)):
+                error = RuntimeError(f"{one.path}: {type(error).__name__}: {error}")
             complain(error)
             good = False
             continue
@@ -177,8 +183,8 @@ def _files(
             finished.append(journal)
         _print_notes(one.path, result)
         if plan.each is not None:
-            write_whole(plan.each[place], format_results([(one.path, result)], style))
-        elif plan.single is None and style == "text":
+            continue
+        if plan.single is None and style == "text":
             sys.stdout.write(format_results([(one.path, result)], style, several=several))
             sys.stdout.flush()
         else:

@@ -15,9 +15,10 @@ import pytest
 import soundfile
 import tiny
 
-import qwen_audio
+import qwen_audio.api
 from qwen_audio import cli
 from qwen_audio.cli_transcribe import Progress
+from qwen_audio.long_audio.blocks import open_blocks
 
 RATE = 16_000
 
@@ -69,6 +70,35 @@ def test_a_folder_gives_a_file_for_each_and_a_bad_one_stops_no_other(capsys, fol
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"up.txt", "deep/hiss.txt"}  # and no journal is left
     assert (tmp_path / "out" / "up.txt").read_text() == "go up\n"
+
+
+def test_what_cannot_be_written_stops_no_other(capsys, folder, recordings, tmp_path):
+    (tmp_path / "out" / "up.txt").mkdir(parents=True)  # in the way of the first
+    shutil.copy(folder / "down.flac", recordings)
+    code, _, err = run(capsys, folder, recordings, "--output", tmp_path / "out")
+    assert code == 2 and f"{tmp_path / 'out' / 'up.txt'}: " in err and err.count("error: ") == 2
+    assert (tmp_path / "out" / "down.txt").read_text() == "go down\n"
+    assert (tmp_path / "out" / "up.txt.part").exists()  # what is transcribed is not lost
+    (tmp_path / "out" / "up.txt").rmdir()
+    run(capsys, folder, recordings, "--output", tmp_path / "out")
+    assert (tmp_path / "out" / "up.txt").read_text() == "go up\n"
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_an_unexpected_error_of_one_file_stops_no_other(capsys, folder, recordings, tmp_path, monkeypatch):
+    inner = open_blocks
+
+    def fail(path):
+        if "bad" in path:
+            raise RuntimeError("out of\nmemory")
+        return inner(path)
+
+    monkeypatch.setattr("qwen_audio.long_audio.blocks.open_blocks", fail)
+    code, out, err = run(capsys, folder, recordings, "--format", "json")
+    assert code == 2 and [row["text"] for row in json.loads(out)] == ["go hiss", "go up"]
+    assert err == f"error: {recordings / 'bad.wav'}: RuntimeError: out of memory\n"
+    with pytest.raises(RuntimeError):  # alone it is shown whole
+        cli.main(["transcribe", str(recordings / "bad.wav"), "--model", str(folder / "model")])
 
 
 def test_patterns(capsys, folder, recordings):
@@ -229,7 +259,6 @@ def test_progress_counts_only_what_this_run_has_done(capsys, monkeypatch):
 
 
 def test_progress_of_a_recording_never_goes_back(folder):
-    from qwen_audio.long_audio.blocks import open_blocks
     from qwen_audio.long_audio.job import Options, transcribe_all
 
     pause = np.zeros(RATE, np.float32)

@@ -73,7 +73,14 @@ def targets(inputs: Sequence[Input], folder: Path, style: str) -> list[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file that appears whole or not at all. OSError, which names `path`, if it cannot be written."""
+    try:
+        _write(path, text)
+    except OSError as error:  # it would name a temporary file, or none
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
     try:
