@@ -343,13 +343,28 @@ class _OpenLine:
     def show(self, text: str) -> None:
         import shutil
 
-        sys.stderr.write(f"\r\x1b[K{text[-(shutil.get_terminal_size().columns - 1) :]}")
+        sys.stderr.write(f"\r\x1b[K{_end_of(text, shutil.get_terminal_size().columns - 1)}")
         sys.stderr.flush()
 
     def clear(self) -> None:
         if self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def _end_of(text: str, columns: int) -> str:
+    """As much of the end as a terminal shows in `columns`: Chinese characters take two, combining marks none."""
+    import unicodedata
+
+    start, room = len(text), columns
+    for at in reversed(range(len(text))):
+        if unicodedata.category(text[at]) in ("Mn", "Me", "Cf"):
+            continue  # it comes with the character before it
+        room -= 2 if unicodedata.east_asian_width(text[at]) in "WF" else 1
+        if room < 0:
+            break
+        start = at
+    return text[start:]
 
 
 class Progress:

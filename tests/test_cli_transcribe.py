@@ -17,7 +17,7 @@ import tiny
 
 import qwen_audio.api
 from qwen_audio import cli
-from qwen_audio.cli_transcribe import Progress
+from qwen_audio.cli_transcribe import Progress, _OpenLine
 from qwen_audio.long_audio.blocks import open_blocks
 
 RATE = 16_000
@@ -108,6 +108,18 @@ def test_patterns(capsys, folder, recordings):
     assert [row["text"] for row in json.loads(out)] == ["go hiss", "go up"]
     code, _, err = run(capsys, folder, recordings / "*.ogg")
     assert code == 2 and "no file matches" in err
+
+
+def test_a_file_that_is_named_twice_is_done_once(capsys, folder, recordings, tmp_path, monkeypatch):
+    (recordings / "bad.wav").unlink()
+    (recordings / "again.flac").symlink_to("up.flac")  # another name
+    monkeypatch.chdir(recordings)
+    names = ["up.flac", recordings / "up.flac", "deep/../up.flac", recordings, "*.flac"]
+    code, _, err = run(capsys, folder, *names, "--output", f"{tmp_path}/out/")
+    assert (code, err) == (0, "")
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert found == {"up.txt", "deep/hiss.txt", "again.txt"}
+    assert run(capsys, folder, "up.flac", "up.flac") == (0, "go up\n", "")
 
 
 @pytest.mark.parametrize("style", ["srt", "vtt", "textgrid"])
@@ -256,6 +268,22 @@ def test_progress_counts_only_what_this_run_has_done(capsys, monkeypatch):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "a.wav: [##########----------] 0:08:20 of 0:16:40, 10.0 times real time, 0:00:50 left"
     assert Progress("-", None, True).line(10.0, 5.0) == "-: 0:00:10, 2.0 times real time"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a line of words", " of words"),
+        ("今天天气很好", "天气很好"),  # two columns each: a fifth would wrap
+        ("今天 ok 很好", " ok 很好"),
+        ("e\u0301" * 12, "e\u0301" * 9),
+        ("short", "short"),
+    ],
+)
+def test_the_open_line_fits_into_the_columns_of_the_terminal(capsys, monkeypatch, text, shown):
+    monkeypatch.setenv("COLUMNS", "10")
+    _OpenLine(True).show(text)
+    assert capsys.readouterr().err == f"\r\x1b[K{shown}"
 
 
 def test_progress_of_a_recording_never_goes_back(folder):

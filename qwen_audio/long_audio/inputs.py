@@ -27,6 +27,9 @@ class Input:
 def find_inputs(named: Sequence[str]) -> list[Input]:
     """The files that arguments name, in order, those of a folder sorted; a name that is nothing stays as it is.
 
+    A file that is named twice is taken once. Links to it by other names count as files of their own: somebody who
+    keeps equal recordings that way wants a text for each.
+
     Raises:
         ValueError: a folder without a sound file, or a pattern without a match.
     """
@@ -42,7 +45,10 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
                 found += _folder(match) if os.path.isdir(match) else [Input(match, Path(Path(match).name))]
         else:
             found.append(Input(name, Path(Path(name).name)))
-    return found
+    first: dict[tuple[str, str], Input] = {}
+    for one in found:
+        first.setdefault((os.path.realpath(one.path), one.name.name), one)
+    return list(first.values())
 
 
 def _folder(folder: str) -> list[Input]:
