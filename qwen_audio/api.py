@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,17 +21,19 @@ from qwen_audio import tasks
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
-from qwen_audio.generation import CHAT, Sampling, score_answers
+from qwen_audio.generation import CHAT, Sampling
 from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.long_audio.blocks import open_blocks
 from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
 from qwen_audio.requests import Output, Request
 from qwen_audio.results import Answer, Classification, Passage, Transcription
+from qwen_audio.scoring import score_in_parts
 from qwen_audio.serve.engine import Engine
 from qwen_audio.tags import Segment
 
 __all__ = ["Output", "QwenAudio", "Request", "load", "load_window"]
 
+HELD = 0.1  # seconds that `classify` keeps the engine for itself before others have their turn
 _MAKING = threading.RLock()  # while an engine is made
 
 
@@ -167,7 +170,22 @@ class QwenAudio:
         question = question or tasks.TASKS["sound_event"].question
         prompt = tasks.prompt("audio_qa", question=question, choices=names)
         waves = self._waves(audio)
-        scored = self.engine.call(lambda: score_answers(self.model, self.processor, waves, prompt, names))
+        parts = score_in_parts(self.model, self.processor, waves, prompt, names)
+
+        def some() -> tuple[list[float], float]:
+            began, made = time.monotonic(), []
+            for part in parts:
+                made += part
+                if time.monotonic() - began >= HELD:
+                    break
+            return made, time.monotonic() - began
+
+        scored: list[float] = []
+        while len(scored) < len(names):
+            made, seconds = self.engine.call(some)
+            scored += made
+            if self.engine.running:  # others get as much time as this took
+                time.sleep(seconds)
         scores = np.array(scored)
         shares = np.exp(scores - scores.max())
         shares /= shares.sum()

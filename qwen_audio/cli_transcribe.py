@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qwen_audio.api import QwenAudio
+    from qwen_audio.long_audio.blocks import Blocks
+    from qwen_audio.long_audio.ctrl_c import CtrlC
     from qwen_audio.long_audio.inputs import Input
     from qwen_audio.long_audio.job import Options
     from qwen_audio.results import Passage, Transcription
@@ -93,7 +95,11 @@ def transcribe(
     options = Options(language, words or style in ("srt", "vtt"), detect, batch_size=batch_size)
     shown = sys.stderr.isatty() if progress is None else progress
     if microphone or named == ["-"]:
-        _live(load(model, device=device), options, style, output, raw, microphone, shown)
+        from qwen_audio.long_audio.ctrl_c import CtrlC
+
+        with CtrlC() as ctrl_c:  # from here on: while the model is loaded sound waits in the pipe already
+            loaded = load(model, device=device)
+            _live(loaded, options, style, output, raw, microphone, shown, ctrl_c)
         return
     inputs = find_inputs(named)
     plan = _plan(inputs, named, style, output)
@@ -145,8 +151,8 @@ def _spare(inputs: Sequence[Input], plan: _Plan) -> None:
 def _files(
     model: QwenAudio, inputs: Sequence[Input], options: Options, style: str, plan: _Plan, shown: bool
 ) -> bool:
-    """Transcribe every file; False if not all could be read whole. One that cannot be used is named on stderr, unless
-    it is the only one."""
+    """Transcribe every file; False if not all could be read whole and written. One that fails is named on stderr,
+    unless it is the only one."""
     from qwen_audio.cli import complain
     from qwen_audio.long_audio.inputs import write_whole
     from qwen_audio.results import format_results
@@ -160,9 +166,15 @@ def _files(
         journal = plan.journals[place]
         try:
             result, whole = _file(model, one.path, label, options, journal, shown)
-        except (ValueError, OSError) as error:
+            if plan.each is not None:
+                write_whole(plan.each[place], format_results([(one.path, result)], style))
+        except ModuleNotFoundError:  # a package that every file needs
+            raise
+        except Exception as error:  # whatever it is, hours of other recordings shall not be lost for it
             if not several:
                 raise
+            if not isinstance(error, (ValueError, OSError)):
+                error = RuntimeError(f"{one.path}: {type(error).__name__}: {error}")
             complain(error)
             good = False
             continue
@@ -171,8 +183,8 @@ def _files(
             finished.append(journal)
         _print_notes(one.path, result)
         if plan.each is not None:
-            write_whole(plan.each[place], format_results([(one.path, result)], style))
-        elif plan.single is None and style == "text":
+            continue
+        if plan.single is None and style == "text":
             sys.stdout.write(format_results([(one.path, result)], style, several=several))
             sys.stdout.flush()
         else:
@@ -235,16 +247,26 @@ def _live(
     raw: int | None,
     mic: bool,
     shown: bool,
+    ctrl_c: CtrlC,
 ) -> None:
-    """A pipe or the microphone: text as it comes, other formats at the end."""
-    from qwen_audio.long_audio.blocks import open_blocks
+    """A pipe or the microphone: text as it comes, other formats at the end, which for both may be Ctrl-C."""
+    from qwen_audio.audio import AudioError
     from qwen_audio.long_audio.inputs import write_whole
     from qwen_audio.long_audio.job import whole_of
     from qwen_audio.long_audio.live import Live, microphone
     from qwen_audio.results import format_results
 
-    source = None if mic else open_blocks(sys.stdin.buffer, raw_rate=raw)
-    blocks: Iterable[np.ndarray] = microphone() if source is None else source
+    source = None
+    from_file = not mic and sys.stdin.buffer.seekable()  # it does not end by itself at Ctrl-C
+    try:
+        if not mic:
+            source = _standard_input(raw, ctrl_c)
+    except AudioError:
+        if not ctrl_c.pressed:
+            raise
+        print("note: -: interrupted before there was any sound", file=sys.stderr)
+        raise typer.Exit(130) from None
+    blocks: Iterable[np.ndarray] = microphone(lambda: ctrl_c.pressed) if source is None else source
     at_once = style == "text" and output is None
     name = "microphone" if mic else "-"
     live = Live(model, options)
@@ -261,21 +283,29 @@ def _live(
                 sys.stdout.write(format_results([(name, part)], style))
                 sys.stdout.flush()
 
-    try:
-        rest = 0.0  # half of the time at most goes into what is only shown for a moment
-        for block in blocks:
-            take(live.feed(block))
-            began = time.monotonic()
-            if line.shown and began >= rest and (partial := live.partial()) is not None:
-                line.show(partial.text)
-                now = time.monotonic()
-                rest = now + (now - began)
-    except KeyboardInterrupt:
-        if not mic:
-            raise
+    rest = 0.0  # half of the time at most goes into what is only shown for a moment
+    for block in blocks:
+        if ctrl_c.pressed and from_file:
+            break
+        take(live.feed(block))
+        began = time.monotonic()
+        wanted = line.shown and began >= rest and not ctrl_c.pressed
+        if wanted and (partial := live.partial()) is not None:
+            line.show(partial.text)
+            now = time.monotonic()
+            rest = now + (now - began)
+    defect = source and source.defect and f"the recording {source.defect}"
+    interrupted = ctrl_c.pressed
+    if interrupted:
+        defect = None  # of course it ends in the middle
+        line.clear()
+        print(
+            f"note: {name}: interrupted after {live.seconds:.1f} s; what was heard is transcribed, "
+            "and another Ctrl-C stops at once",
+            file=sys.stderr,
+        )
     take(live.finish())
     line.clear()
-    defect = source and source.defect and f"the recording {source.defect}"
     result = whole_of(
         passages, options.word_timestamps, duration=round(live.seconds, 3), defect=defect or None
     )
@@ -284,10 +314,24 @@ def _live(
         text = format_results([(name, result)], style)
         if output is None:
             sys.stdout.write(text)
+            sys.stdout.flush()
         else:
             write_whole(Path(output), text)
+    if ctrl_c.pressed and not mic:
+        if not interrupted:
+            print(f"note: {name}: interrupted after its end; nothing is missing", file=sys.stderr)
+        raise typer.Exit(130)
     if defect:
         raise typer.Exit(2)
+
+
+def _standard_input(raw: int | None, ctrl_c: CtrlC) -> Blocks:
+    """What comes by the pipe, or the file that is put in its place. AudioError as `Blocks`."""
+    from qwen_audio.long_audio.blocks import open_blocks
+    from qwen_audio.long_audio.ctrl_c import Pipe
+
+    stream = sys.stdin.buffer
+    return open_blocks(stream if stream.seekable() else cast("BinaryIO", Pipe(stream, ctrl_c)), raw_rate=raw)
 
 
 class _OpenLine:
@@ -299,13 +343,28 @@ class _OpenLine:
     def show(self, text: str) -> None:
         import shutil
 
-        sys.stderr.write(f"\r\x1b[K{text[-(shutil.get_terminal_size().columns - 1) :]}")
+        sys.stderr.write(f"\r\x1b[K{_end_of(text, shutil.get_terminal_size().columns - 1)}")
         sys.stderr.flush()
 
     def clear(self) -> None:
         if self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def _end_of(text: str, columns: int) -> str:
+    """As much of the end as a terminal shows in `columns`: Chinese characters take two, combining marks none."""
+    import unicodedata
+
+    start, room = len(text), columns
+    for at in reversed(range(len(text))):
+        if unicodedata.category(text[at]) in ("Mn", "Me", "Cf"):
+            continue  # it comes with the character before it
+        room -= 2 if unicodedata.east_asian_width(text[at]) in "WF" else 1
+        if room < 0:
+            break
+        start = at
+    return text[start:]
 
 
 class Progress:

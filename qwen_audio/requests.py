@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from qwen_audio import tasks
+from qwen_audio import tags, tasks
 from qwen_audio.answers import BODIES
-from qwen_audio.audio import log_mel
+from qwen_audio.audio import AudioError, log_mel
 from qwen_audio.generation import seconds_of, task_row
 from qwen_audio.row_cache import length_dependent
 from qwen_audio.sampling import Sampling
@@ -69,8 +70,9 @@ class Prepared:
     """A request as a row of the token loop, and how its answer is read.
 
     Raises:
-        ValueError: no such task, a limit below 1, a prompt longer than the model has positions.
-        AudioError: a recording that is empty, too long or not made of numbers.
+        ValueError: no such task, no recording for a task that needs one, a limit that is no whole number or below 1,
+            a prompt longer than the model has positions.
+        AudioError: a recording that is no array, empty, too long or not made of numbers.
     """
 
     def __init__(
@@ -81,10 +83,9 @@ class Prepared:
         on_text: Callable[[str], None] | None = None,
     ) -> None:
         self._model, self._processor, self._request, self._on_text = model, processor, request, on_text
+        _check(request)
         self._seconds = seconds_of(request.waves)
         self.language = request.language
-        if request.max_new_tokens is not None and request.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {request.max_new_tokens}: give 1 or more, or None")
         mels = [log_mel(wave) for wave in request.waves]
         row = self._row(mels, self.language)
         spoken = tasks.task_of(request.task).audio_language == tasks.SPOKEN
@@ -144,3 +145,27 @@ class Prepared:
         if not BODIES[tasks.task_of(request.task).body].grows:
             return ANSWER_TOKENS
         return SPEECH_EXTRA_TOKENS + int(SPEECH_TOKENS_PER_SECOND * self._seconds)
+
+
+def _check(request: Request) -> None:
+    """What would otherwise be an empty answer, or an error further on that does not say what is wrong."""
+    limit = request.max_new_tokens
+    if limit is not None:
+        if isinstance(limit, bool) or not isinstance(limit, Integral):
+            raise ValueError(f"max_new_tokens is {limit!r}: give a whole number, or None")
+        if limit < 1:
+            raise ValueError(f"max_new_tokens is {limit}: give 1 or more, or None")
+    waves = request.waves
+    if not isinstance(waves, Sequence):
+        raise ValueError(
+            f"waves is of type {type(waves).__name__}: give a list of arrays, one for each recording"
+        )
+    for wave in waves:
+        if not isinstance(wave, np.ndarray | Tensor):
+            raise AudioError(
+                f"a recording is of type {type(wave).__name__}: give an array (n,) of floats at 16 kHz"
+            )
+    # A question, and a prompt of any kind, may be about nothing that is heard.
+    asked = tasks.task_of(request.task).task_tag == tags.QUESTION and request.question
+    if not len(waves) and request.prompt is None and not asked:
+        raise ValueError(f"the task {request.task!r} needs a recording and there is none: give one in waves")

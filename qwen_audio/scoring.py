@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,20 +67,25 @@ def score_answers(
     The whole sequence counts, so an answer that is the beginning of another one is not favoured. Audio and
     prompt are read once; their keys and values are then repeated for groups of answers.
     """
+    return [score for part in score_in_parts(model, processor, waves, prompt, answers) for score in part]
+
+
+@torch.inference_mode()
+def score_in_parts(
+    model: Any, processor: Any, waves: list[np.ndarray], prompt: list[Segment], answers: Sequence[str]
+) -> Iterator[list[float]]:
+    """The scores of `score_answers`, some at a time, each part computed when it is drawn."""
     tokenizer = processor.tokenizer
     inputs = inputs_of(model, processor, [waves], [prompt])
     prompt_length = inputs["input_ids"].shape[1]
     encoded = [tokenizer.encode_plain(answer) for answer in answers]
     longest = max(map(len, encoded), default=0)
     group = max(1, SCORED_TOKENS // (prompt_length + longest))
-    scores: list[float] = []
-    with torch.inference_mode():
-        read = model(**inputs, logits_to_keep=1, use_cache=True)
-        first = read.logits[0, -1].float()
-        for start in range(0, len(encoded), group):
-            part = encoded[start : start + group]
-            scores += _score_group(model, read.past_key_values, first, part, int(tokenizer.eos_token_id))
-    return scores
+    read = model(**inputs, logits_to_keep=1, use_cache=True)
+    first = read.logits[0, -1].float()
+    for start in range(0, len(encoded), group):
+        part = encoded[start : start + group]
+        yield _score_group(model, read.past_key_values, first, part, int(tokenizer.eos_token_id))
 
 
 def _score_group(

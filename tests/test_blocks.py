@@ -103,6 +103,22 @@ def test_a_truncated_pipe_is_told():
     assert "truncated" in joined(piped(data[: len(data) // 2]))[1].defect
 
 
+def test_ctrl_c_while_a_pipe_is_read_is_raised_and_not_swallowed():
+    class Interrupted(io.BytesIO):
+        def seekable(self):
+            return False
+
+        def read1(self, size=-1):
+            if self.tell() > 50_000:
+                raise KeyboardInterrupt
+            return super().read1(min(size, 16_384))
+
+    heard = []
+    with pytest.raises(KeyboardInterrupt):
+        heard.extend(open_blocks(Interrupted(dummies.encode(dummies.noise(6.0), 16_000, "wav"))))
+    assert sum(map(len, heard)) > 20_000
+
+
 def test_a_sample_that_is_no_number_ends_the_recording():
     wave = dummies.noise(2.0)
     wave[20_000:20_010] = np.nan

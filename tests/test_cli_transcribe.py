@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import types
 
@@ -12,8 +15,10 @@ import pytest
 import soundfile
 import tiny
 
+import qwen_audio.api
 from qwen_audio import cli
-from qwen_audio.cli_transcribe import Progress
+from qwen_audio.cli_transcribe import Progress, _OpenLine
+from qwen_audio.long_audio.blocks import open_blocks
 
 RATE = 16_000
 
@@ -67,6 +72,35 @@ def test_a_folder_gives_a_file_for_each_and_a_bad_one_stops_no_other(capsys, fol
     assert (tmp_path / "out" / "up.txt").read_text() == "go up\n"
 
 
+def test_what_cannot_be_written_stops_no_other(capsys, folder, recordings, tmp_path):
+    (tmp_path / "out" / "up.txt").mkdir(parents=True)  # in the way of the first
+    shutil.copy(folder / "down.flac", recordings)
+    code, _, err = run(capsys, folder, recordings, "--output", tmp_path / "out")
+    assert code == 2 and f"{tmp_path / 'out' / 'up.txt'}: " in err and err.count("error: ") == 2
+    assert (tmp_path / "out" / "down.txt").read_text() == "go down\n"
+    assert (tmp_path / "out" / "up.txt.part").exists()  # what is transcribed is not lost
+    (tmp_path / "out" / "up.txt").rmdir()
+    run(capsys, folder, recordings, "--output", tmp_path / "out")
+    assert (tmp_path / "out" / "up.txt").read_text() == "go up\n"
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_an_unexpected_error_of_one_file_stops_no_other(capsys, folder, recordings, tmp_path, monkeypatch):
+    inner = open_blocks
+
+    def fail(path):
+        if "bad" in path:
+            raise RuntimeError("out of\nmemory")
+        return inner(path)
+
+    monkeypatch.setattr("qwen_audio.long_audio.blocks.open_blocks", fail)
+    code, out, err = run(capsys, folder, recordings, "--format", "json")
+    assert code == 2 and [row["text"] for row in json.loads(out)] == ["go hiss", "go up"]
+    assert err == f"error: {recordings / 'bad.wav'}: RuntimeError: out of memory\n"
+    with pytest.raises(RuntimeError):  # alone it is shown whole
+        cli.main(["transcribe", str(recordings / "bad.wav"), "--model", str(folder / "model")])
+
+
 def test_patterns(capsys, folder, recordings):
     pattern = str(recordings / "**" / "*.flac")
     code, out, err = run(capsys, folder, pattern, "--format", "json")
@@ -74,6 +108,18 @@ def test_patterns(capsys, folder, recordings):
     assert [row["text"] for row in json.loads(out)] == ["go hiss", "go up"]
     code, _, err = run(capsys, folder, recordings / "*.ogg")
     assert code == 2 and "no file matches" in err
+
+
+def test_a_file_that_is_named_twice_is_done_once(capsys, folder, recordings, tmp_path, monkeypatch):
+    (recordings / "bad.wav").unlink()
+    (recordings / "again.flac").symlink_to("up.flac")  # another name
+    monkeypatch.chdir(recordings)
+    names = ["up.flac", recordings / "up.flac", "deep/../up.flac", recordings, "*.flac"]
+    code, _, err = run(capsys, folder, *names, "--output", f"{tmp_path}/out/")
+    assert (code, err) == (0, "")
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert found == {"up.txt", "deep/hiss.txt", "again.txt"}
+    assert run(capsys, folder, "up.flac", "up.flac") == (0, "go up\n", "")
 
 
 @pytest.mark.parametrize("style", ["srt", "vtt", "textgrid"])
@@ -91,6 +137,89 @@ def test_a_pipe_with_and_without_a_header(capsys, folder, monkeypatch):
     code, out, _ = run(capsys, folder, "-", "--raw", rate, "--words", "--format", "json")
     data = json.loads(out)
     assert code == 0 and data["text"] == "go up" and [w["word"] for w in data["words"]] == ["go", "up"]
+
+
+@pytest.mark.parametrize("kind", ["raw", "header"])
+def test_ctrl_c_ends_a_pipe_and_what_was_heard_is_written(folder, tmp_path, kind):
+    pause = np.zeros(2 * RATE, np.float32)
+    heard = [tiny.CLIPS["up"], pause, tiny.CLIPS["down"], pause, tiny.CLIPS["up"]]
+    wave = np.concatenate([*heard, pause, pause])  # the recorder is stopped before all that has come
+    data = dummies.encode(wave, RATE, "wav")
+    if kind == "raw":
+        data = data[44:]
+    command = [
+        sys.executable,
+        "-m",
+        "qwen_audio.cli",
+        "transcribe",
+        "-",
+        *(["--raw", str(RATE)] * (kind == "raw")),
+    ]
+    command += ["--format", "json", "--output", str(tmp_path / "live.json"), "--detect", "sound"]
+    command += ["--model", str(folder / "model"), "--device", "cpu"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(
+        data[: 2 * sum(map(len, heard)) + 100]
+    )  # more than a pipe holds: it listens after that
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    err = process.stderr.read().decode()
+    assert err.startswith("note: -: interrupted after ") and err.count("\n") == 1
+    found = json.loads((tmp_path / "live.json").read_text())
+    assert [part["text"] for part in found["segments"]] == ["go up", "go down", "go up"]
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    code = """if True:
+        import signal
+        from qwen_audio.long_audio.ctrl_c import CtrlC
+        with CtrlC() as ctrl_c:
+            signal.raise_signal(signal.SIGINT)
+            print(ctrl_c.pressed, flush=True)
+            signal.raise_signal(signal.SIGINT)
+            print("still here")
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "True\n", "")
+
+
+def test_ctrl_c_before_any_sound(capsys, folder, monkeypatch):
+    ends = os.pipe()
+    with open(ends[0], "rb") as stdin, open(ends[1], "wb"):
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=stdin))
+        load = qwen_audio.api.load
+        monkeypatch.setattr(
+            "qwen_audio.api.load", lambda *a, **k: signal.raise_signal(signal.SIGINT) or load(*a, **k)
+        )
+        assert run(capsys, folder, "-") == (130, "", "note: -: interrupted before there was any sound\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_ends_the_microphone_and_all_that_it_heard_is_transcribed(capsys, folder, monkeypatch):
+    pause = np.zeros(RATE, np.float32)
+    wave = np.concatenate([tiny.CLIPS["up"], pause, tiny.CLIPS["down"], pause])
+
+    class Stream:
+        def __init__(self, callback, blocksize, **_):
+            self.callback, self.size = callback, blocksize
+
+        def start(self):
+            for at in range(0, len(wave), self.size):
+                block = wave[at : at + self.size, None]
+                self.callback(block, len(block), None, types.SimpleNamespace(input_overflow=False))
+            signal.raise_signal(signal.SIGINT)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    device = types.SimpleNamespace(InputStream=Stream, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", device)
+    code, out, err = run(capsys, folder, "--microphone")
+    assert (code, out) == (0, "go up\ngo down\n") and "interrupted after 3.3 s" in err
 
 
 def test_a_truncated_recording_gives_its_text_and_an_exit_code(capsys, folder, tmp_path, monkeypatch):
@@ -141,9 +270,23 @@ def test_progress_counts_only_what_this_run_has_done(capsys, monkeypatch):
     assert Progress("-", None, True).line(10.0, 5.0) == "-: 0:00:10, 2.0 times real time"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a line of words", " of words"),
+        ("今天天气很好", "天气很好"),  # two columns each: a fifth would wrap
+        ("今天 ok 很好", " ok 很好"),
+        ("e\u0301" * 12, "e\u0301" * 9),
+        ("short", "short"),
+    ],
+)
+def test_the_open_line_fits_into_the_columns_of_the_terminal(capsys, monkeypatch, text, shown):
+    monkeypatch.setenv("COLUMNS", "10")
+    _OpenLine(True).show(text)
+    assert capsys.readouterr().err == f"\r\x1b[K{shown}"
+
+
 def test_progress_of_a_recording_never_goes_back(folder):
-    import qwen_audio
-    from qwen_audio.long_audio.blocks import open_blocks
     from qwen_audio.long_audio.job import Options, transcribe_all
 
     pause = np.zeros(RATE, np.float32)

@@ -327,6 +327,15 @@ def test_a_request_that_cannot_be_used_is_refused_and_the_others_go_on(engine, w
         (Request("asr", [np.zeros(31 * 16_000, np.float32)]), AudioError, "cut it"),
         (Request("no_such_task", [dummies.noise(0.2)]), ValueError, "no_such_task"),
         (Request("audio_caption", [dummies.noise(0.2)], max_new_tokens=0), ValueError, "max_new_tokens is 0"),
+        (
+            Request("asr", [dummies.noise(0.2)], max_new_tokens=2.5),
+            ValueError,
+            r"is 2\.5: give a whole number",
+        ),
+        (Request("asr", []), ValueError, "'asr' needs a recording and there is none"),
+        (Request("audio_qa", []), ValueError, "'audio_qa' needs a recording"),  # and no question either
+        (Request("asr", [[0.1, 0.2]]), AudioError, "a recording is of type list: give an array"),
+        (Request("asr", dummies.noise(0.2)), ValueError, "give a list of arrays"),
         (Request("audio_qa", [], question="why " * 20_000), ValueError, "positions of the model: shorten"),
     ]
     for request, kind, message in bad:

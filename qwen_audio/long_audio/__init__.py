@@ -6,4 +6,5 @@ segments.py   windows of at most 30 s around the speech
 job.py        windows to text, in order, with times
 journal.py    what a killed job had finished
 live.py       pipes and microphones, with partial results
+ctrl_c.py     Ctrl-C as the end of such a source
 """

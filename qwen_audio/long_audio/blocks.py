@@ -135,7 +135,7 @@ class Blocks:
         if raw_rate is not None:
             return self._raw(handle, raw_rate), piped
         if piped:
-            return self._ffmpeg(_OnlyRead(handle), PIPED), True
+            return self._pipe(handle), True
         return self._file(handle), False
 
     def _raw(self, handle: BinaryIO, rate: int) -> Iterator[Piece]:
@@ -150,6 +150,14 @@ class Blocks:
                 yield to_float(np.frombuffer(data[:whole], dtype="<i2")), rate
         if left:
             self.defect = "ends in the middle of a sample of 16 bits"
+
+    def _pipe(self, handle: BinaryIO) -> Iterator[Piece]:
+        reader = _OnlyRead(handle)
+        try:
+            yield from self._ffmpeg(reader, PIPED)
+        finally:
+            if reader.interrupt is not None:
+                raise reader.interrupt
 
     def _file(self, handle: BinaryIO) -> Iterator[Piece]:
         """libsndfile first; ffmpeg where that does not know the format, or for what it could not read."""
@@ -281,7 +289,16 @@ class _OnlyRead:
 
     def __init__(self, handle: BinaryIO) -> None:
         # What is there at once: a reader that fills its buffer would keep a live source waiting.
-        self.read = getattr(handle, "read1", handle.read)
+        self._read = getattr(handle, "read1", handle.read)
+        self.interrupt: KeyboardInterrupt | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Called by PyAV, which would swallow a Ctrl-C: it is kept, and the pipe ends."""
+        try:
+            return b"" if self.interrupt else bytes(self._read(size))
+        except KeyboardInterrupt as error:
+            self.interrupt = error
+            return b""
 
 
 def _handle(source: object, name: str) -> tuple[BinaryIO, bool]:

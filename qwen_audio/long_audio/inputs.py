@@ -27,6 +27,9 @@ class Input:
 def find_inputs(named: Sequence[str]) -> list[Input]:
     """The files that arguments name, in order, those of a folder sorted; a name that is nothing stays as it is.
 
+    A file that is named twice is taken once. Links to it by other names count as files of their own: somebody who
+    keeps equal recordings that way wants a text for each.
+
     Raises:
         ValueError: a folder without a sound file, or a pattern without a match.
     """
@@ -42,7 +45,10 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
                 found += _folder(match) if os.path.isdir(match) else [Input(match, Path(Path(match).name))]
         else:
             found.append(Input(name, Path(Path(name).name)))
-    return found
+    first: dict[tuple[str, str], Input] = {}
+    for one in found:
+        first.setdefault((os.path.realpath(one.path), one.name.name), one)
+    return list(first.values())
 
 
 def _folder(folder: str) -> list[Input]:
@@ -73,7 +79,14 @@ def targets(inputs: Sequence[Input], folder: Path, style: str) -> list[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file that appears whole or not at all. OSError, which names `path`, if it cannot be written."""
+    try:
+        _write(path, text)
+    except OSError as error:  # it would name a temporary file, or none
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
     try:

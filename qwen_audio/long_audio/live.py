@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.long_audio.ctrl_c import WAIT
 from qwen_audio.long_audio.job import Options, passage_of
 from qwen_audio.long_audio.segments import Segmenter, Window
 from qwen_audio.results import Passage
@@ -73,8 +75,8 @@ class Live:
         return passage_of(window, output, self.options.word_timestamps)
 
 
-def microphone() -> Iterator[np.ndarray]:
-    """Blocks (1600,) of the default microphone, without end.
+def microphone(ended: Callable[[], bool] = lambda: False) -> Iterator[np.ndarray]:
+    """Blocks (1600,) of the default microphone, until `ended` says so: then what it had heard comes, and no more.
 
     Raises:
         ValueError: there is no microphone, or no PortAudio; or sound was lost because it is not taken fast enough.
@@ -107,9 +109,13 @@ def microphone() -> Iterator[np.ndarray]:
             f"no microphone can be opened ({error}): connect one, or check its settings"
         ) from None
     with stream:
-        while not lost.is_set():
-            yield blocks.get()
-    raise ValueError(
-        "the microphone gives sound faster than it can be transcribed, and some was lost: use a smaller model, or "
-        "record to a file and transcribe that"
-    )
+        while not lost.is_set() and not ended():
+            with suppress(queue.Empty):
+                yield blocks.get(timeout=WAIT)
+    if lost.is_set():
+        raise ValueError(
+            "the microphone gives sound faster than it can be transcribed, and some was lost: use a smaller model, or "
+            "record to a file and transcribe that"
+        )
+    while not blocks.empty():
+        yield blocks.get()
