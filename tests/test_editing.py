@@ -200,6 +200,21 @@ def test_the_command_line(tmp_path, capsys):
         assert ended.value.code == 2 and says in capsys.readouterr().err
 
 
+def test_the_list_is_never_written_over_a_recording(tmp_path, capsys):
+    """By its own name, a link, or the name of what is about to be written."""
+    copy, link, new = tmp_path / "talk.flac", tmp_path / "link.json", tmp_path / "new.flac"
+    copy.write_bytes(WORDS.read_bytes())
+    link.symlink_to(copy)
+    same = tmp_path / "folder" / ".." / "new.flac"
+    (tmp_path / "folder").mkdir()
+    for listed, says in ((copy, "is the recording"), (link, "is the recording"), (new, "is the edited recording"),
+                         (same, "is the edited recording"), (tmp_path, "is a folder")):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            main(["edit", str(copy), "bleep from 1 to 2", "--output", str(new), "--list", str(listed)])
+        assert ended.value.code == 2 and says in capsys.readouterr().err
+        assert copy.read_bytes() == WORDS.read_bytes() and not new.exists()
+
+
 def main_(arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
