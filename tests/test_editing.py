@@ -28,6 +28,15 @@ def model():
     return load(device="cpu")
 
 
+@pytest.fixture(scope="module")
+def padded(model, tmp_path_factory):
+    """The words between silences of a second, and what is heard of it."""
+    samples, rate = soundfile.read(WORDS, dtype="float32")
+    path = tmp_path_factory.mktemp("padded") / "padded.wav"
+    soundfile.write(path, np.pad(samples, rate), rate)
+    return path, model.transcribe(path, word_timestamps=True).words
+
+
 def noise(seconds, seed=0):
     return np.random.default_rng(seed).normal(0, 0.1, (1, round(seconds * RATE))).astype(np.float32)
 
@@ -152,6 +161,41 @@ def test_words_can_be_kept_and_swapped(model):
     swapped = edit(model, WORDS, "swap the first word and the last word")
     after = [w.word for w in model.transcribe(swapped.wave, word_timestamps=True).words]
     assert after == [heard[-1], *heard[1:-1], heard[0]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gaps"),
+    [
+        ("the silence at both ends", [(-1, 0), (6, 7)]),
+        ("the silence at the start", [(-1, 0)]),
+        ("the silence at the end", [(6, 7)]),
+        ("the pause between the first four and the second four", [(0, 1)]),
+        ("the pause between one and zero", [(3, 4)]),
+        ("the pause between zero and one", [(3, 4)]),
+        ("the pauses between the words", [(0, 1)]),
+    ],
+)
+def test_the_pause_that_is_named_is_cut_and_no_other(model, padded, asked, gaps):
+    """Of "four four eight one zero nine five" between silences of a second."""
+    path, words = padded
+    edges = [0.0, *words, soundfile.info(path).duration]
+    ends = [(edges[a + 1].end if a >= 0 else 0.0, edges[b + 1]) for a, b in gaps]
+    expected = [(a, b if isinstance(b, float) else b.start) for a, b in ends]
+    done = edit(model, path, f"remove {asked}").edits
+    assert [(e.start, e.end) for e in done] == [pytest.approx(pair, abs=0.0051) for pair in expected]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("the pause between four and eight", "no pause of 0.1 s or more between"),
+        ("the pause between four and nine", 'not next to each other: "four four'),
+        ("the silence at the end", "no pause of 0.1 s or more at the end"),
+    ],
+)
+def test_a_pause_that_is_not_there_is_said(model, asked, says):
+    with pytest.raises(InstructionError, match=says):
+        edit(model, WORDS, f"remove {asked}")
 
 
 def test_rate_and_channels_stay(model, tmp_path):

@@ -19,6 +19,10 @@ def word(text, which=None):
     return Target("words", text, which)
 
 
+def between(*sides):
+    return Target("pauses", "between", sides=sides)
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "targets"),
     [
@@ -40,7 +44,23 @@ def word(text, which=None):
         ("keep the second word", "keep", [Target("position", which=2)]),
         ("remove the last word", "remove", [Target("position", which=-1)]),
         ("remove the silences", "remove", [Target("pauses")]),
-        ("trim the silence at both ends of it", "remove", [Target("pauses")]),
+        ("trim the silence at both ends of it", "remove", [Target("pauses", "ends")]),
+        ("remove the silence at the start and at the end", "remove", [Target("pauses", "ends")]),
+        ("remove the leading and trailing silence", "remove", [Target("pauses", "ends")]),
+        ("remove the silence at the beginning of the recording", "remove", [Target("pauses", "start")]),
+        ("remove the silence at the end and the word x", "remove", [Target("pauses", "end"), word("x")]),
+        ("mute the pauses between the words", "mute", [Target("pauses", "inner")]),
+        ("remove the pause between four and eight", "remove", [between(word("four"), word("eight"))]),
+        (
+            'remove the pause between the words "a b" and nine and the word one',
+            "remove",
+            [between(word("a b"), word("nine")), word("one")],
+        ),
+        (
+            "find the pause between the first and second words",
+            "find",
+            [between(Target("position", which=1), Target("position", which=2))],
+        ),
         ("remove from 1.2 to 3.45 seconds", "remove", [Target("time", start=1.2, end=3.45)]),
         ("keep 0:30 to 1:05.5", "keep", [Target("time", start=30, end=65.5)]),
         ("mute between 1 and 2", "mute", [Target("time", start=1, end=2)]),
@@ -68,6 +88,7 @@ def test_what_is_asked_for(text, kind, targets):
         ("remove", "does not say what to remove"),
         ("swap the word one", "needs two things"),
         ("remove from 3 to 2", "earlier time first"),
+        ("remove the pause between the sound of a dog and nine", "is no word"),
     ],
 )
 def test_what_cannot_be_read_is_said(text, says):

@@ -28,12 +28,14 @@ class Target:
     Attributes:
         kind: "words" (spoken), "sound" (a label of an event), "any" (spoken, else a sound), "position" (a number of
             words from the beginning or the end, or one word by its place), "pauses", or "time".
-        text: the words or the label.
+        text: the words or the label. For "pauses": "" all of them, "inner" those between words, "start" or "end" what
+            is before the first or after the last word, "ends" both, "between" the one between `sides`.
         which: of several occurrences the first (1), second (2) ... or the last (-1); None: all. For "position": the
             place of the word, or with `count` the end to count from (1 or -1).
         count: for "position", how many words.
         start, end: seconds, for "time".
         exact: a person said the time; False where a model did, whose times are some hundredths of a second off.
+        sides: two words, for "pauses" between them.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Target:
     start: float = 0.0
     end: float = 0.0
     exact: bool = True
+    sides: tuple[Target, ...] = ()
 
     def __str__(self) -> str:
         place = {None: "", -1: "last "}.get(self.which, f"number {self.which} of ")
@@ -52,7 +55,13 @@ class Target:
             if self.count is None:
                 return "the last word" if self.which == -1 else f"word {self.which}"
             return f"the {'last' if self.which == -1 else 'first'} {self.count} words"
-        return "pauses" if self.kind == "pauses" else f'{place}"{self.text}"'
+        if self.kind == "pauses":
+            if self.sides:
+                return f"the pause between {self.sides[0]} and {self.sides[1]}"
+            return {"start": "the silence at the start", "end": "the silence at the end"}.get(
+                self.text, "pauses"
+            )
+        return f'{place}"{self.text}"'
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,23 @@ _TRAILING = re.compile(
     r"|(?:is |are )?(?:spoken|said|heard|uttered))?\s*(?:please)?\s*[.?!]*\s*$",
     re.I,
 )
+_INNER_AND = "\x01"  # the "and" of "between X and Y", at which a list of parts must not be split
+_BETWEEN = re.compile(r"\bbetween\s+([^,]+?)\s+and\s+", re.I)
+_PAUSE = r"(?:all |the |every |any )*(?:silences?|pauses?)"
+_AT = r" (?:at|on|from|in|of) (?:the )?"
+_START, _END = r"(?:start|beginning|front)", r"(?:end|back)"
+_ENDS = rf"(?:(?:both|either|each) (?:ends?|sides?)|{_START} and (?:(?:at|on|from) )?(?:the )?{_END}|ends)"
+_SOME_PAUSES = (
+    ("", re.compile(_PAUSE, re.I)),
+    ("inner", re.compile(rf"{_PAUSE} between (?:all |the |any )*words", re.I)),
+    ("ends", re.compile(rf"{_PAUSE}{_AT}{_ENDS}|(?:the )?leading and trailing (?:silences?|pauses?)", re.I)),
+    ("start", re.compile(rf"{_PAUSE}{_AT}{_START}|(?:the )?leading (?:silence|pause)", re.I)),
+    ("end", re.compile(rf"{_PAUSE}{_AT}{_END}|(?:the )?trailing (?:silence|pause)", re.I)),
+)
+# What names both ends has an "and" of its own, too.
+_BOTH_ENDS = re.compile(
+    rf"\b((?:{_PAUSE}{_AT}{_START}|leading)) and (?=(?:(?:at |on |from )?(?:the )?{_END}|trailing)\b)", re.I
+)
 EXAMPLE = (
     'write for example: remove the word "seven"; keep the first three words; bleep from 1.2 to 1.8; '
     "mute the sound of a dog"
@@ -146,9 +172,12 @@ def _targets(text: str) -> tuple[Target, ...]:
         return (_time(times[1], times[2]),)
     targets: list[Target] = []
     before = ""  # what was said of the target in front: "the words one and three" are two words
-    for part in re.split(r"\s*(?:,\s*and\b|,|\band\b|&)\s*", _TRAILING.sub("", shown)):
+    whole = _TRAILING.sub("", shown)
+    for pattern, kept in ((_BETWEEN, rf"between \1{_INNER_AND}"), (_BOTH_ENDS, rf"\1{_INNER_AND}")):
+        whole = pattern.sub(kept, whole)
+    for part in re.split(r"\s*(?:,\s*and\b|,|\band\b|&)\s*", whole):
         if part:
-            target, before = _target(part, held, before)
+            target, before = _target(part.replace(_INNER_AND, " and "), held, before)
             targets.append(target)
     return tuple(targets)
 
@@ -157,10 +186,12 @@ def _target(part: str, held: list[str], before: str) -> tuple[Target, str]:
     times = _FROM_TO.fullmatch(part)
     if times:
         return _time(times[1], times[2]), before
-    if re.fullmatch(
-        r"(?:all |the |every |any )*(?:silences?|pauses?)(?: at both ends| between .*)?", part, re.I
-    ):
-        return Target("pauses"), before
+    for where, pattern in _SOME_PAUSES:
+        if pattern.fullmatch(part):
+            return Target("pauses", where), before
+    sides = re.fullmatch(rf"{_PAUSE} between (.+?) and (.+)", part, re.I)
+    if sides:
+        return _pause_between(sides[1], sides[2], held), before
     numbers = "|".join(_NUMBERS)
     match = re.fullmatch(rf"(?:only |the )*({_ORDINAL})\s+(\d+|{numbers})\s+words?", part, re.I)
     if match and abs(_ORDINALS[match[1].lower()]) == 1:
@@ -170,6 +201,18 @@ def _target(part: str, held: list[str], before: str) -> tuple[Target, str]:
     if match:
         return Target("position", which=_ORDINALS[match[1].lower()]), before
     return _named(part, held, before)
+
+
+def _pause_between(left: str, right: str, held: list[str]) -> Target:
+    """`four`, `eight`; `the words four`, `eight`; `the first`, `second word`."""
+    if re.fullmatch(rf"(?:the )?(?:{_ORDINAL})", left, re.I) and re.search(r"\bwords?$", right, re.I):
+        left, right = f"{left} word", re.sub(r"words$", "word", right, flags=re.I)
+    first, before = _target(left, held, "word")
+    second, _ = _target(right, held, before)
+    for side in (first, second):
+        if side.kind not in ("words", "position") or side.count is not None:
+            raise InstructionError(f"{side} is no word: name the pause between two words, or the times of it")
+    return Target("pauses", "between", sides=(first, second))
 
 
 def _named(part: str, held: list[str], before: str) -> tuple[Target, str]:
