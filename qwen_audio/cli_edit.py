@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -71,6 +72,8 @@ def edit(
     done.save(target)
     if edits is not None:
         write_whole(edits, json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    for problem in done.problems:
+        print(f"note: {audio}: {problem}", file=sys.stderr)
     print(done.text)
     print(f"written: {target} ({done.samples.shape[1] / done.rate:.2f} s)")
 

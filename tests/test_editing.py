@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qwen_audio
 from qwen_audio.api import load
 from qwen_audio.cli import main
-from qwen_audio.editing import Edit, InstructionError, apply_edits, edit, ground
+from qwen_audio.editing import Edit, Edited, InstructionError, apply_edits, edit, ground
 from qwen_audio.editing.cuts import BLEEP_HERTZ, FADE_SECONDS
 from qwen_audio.editing.ground import snap_to_quiet
 from qwen_audio.timestamps import Span, Word
@@ -207,6 +207,61 @@ def test_rate_and_channels_stay(model, tmp_path):
     done = edit(model, tmp_path / "stereo.wav", "mute from 1.0 to 1.5")
     assert done.rate == 44_100 and done.samples.shape == stereo.T.shape
     assert not done.samples[:, round(1.1 * 44_100) : round(1.4 * 44_100)].any()
+
+
+@pytest.mark.parametrize(
+    ("subtype", "ending", "expected"),
+    [
+        ("PCM_24", ".wav", "PCM_24"),
+        ("PCM_24", ".flac", "PCM_24"),
+        ("FLOAT", ".wav", "FLOAT"),
+        ("FLOAT", ".flac", "PCM_24"),
+        ("PCM_16", ".flac", "PCM_16"),
+        ("PCM_U8", ".flac", "PCM_16"),
+        ("PCM_24", ".ogg", "VORBIS"),
+    ],
+)
+def test_the_depth_of_the_samples_stays(model, tmp_path, subtype, ending, expected):
+    samples = chirp(2.0, RATE) + 2.0**-20
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype=subtype)
+    before, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    done = edit(model, tmp_path / "a.wav", "mute from 1.0 to 1.5")
+    path = done.save(tmp_path / ("b" + ending))
+    assert soundfile.info(path).subtype == expected and not done.problems
+    after, _ = soundfile.read(path, dtype="float32")
+    if ending != ".ogg":
+        error = 2.0**-23 if expected == "PCM_24" else 0
+        assert np.abs(after[: RATE - 200] - before[: RATE - 200]).max() <= error
+
+
+def test_a_compressed_file_becomes_plain_samples(model, tmp_path):
+    """libsndfile would also write an mp3 into a wav."""
+    soundfile.write(tmp_path / "a.mp3", 0.5 * chirp(2.0, RATE), RATE)
+    path = edit(model, tmp_path / "a.mp3", "mute from 1.0 to 1.5").save(tmp_path / "b.wav")
+    assert soundfile.info(path).subtype == "PCM_16"
+
+
+def test_what_passes_full_scale_is_kept_or_said(model, tmp_path):
+    loud = 1.5 * chirp(2.0, RATE) / np.abs(chirp(2.0, RATE)).max()
+    soundfile.write(tmp_path / "a.wav", loud, RATE, subtype="FLOAT")
+    done = edit(model, tmp_path / "a.wav", "mute from 1.0 to 1.5")
+    for edited in (done, edit(model, (loud.astype(np.float32), RATE), "mute from 1.0 to 1.5")):
+        after, _ = soundfile.read(edited.save(tmp_path / "b.wav"))
+        assert np.abs(after).max() == pytest.approx(1.5, abs=0.01) and not edited.problems
+    done.save(tmp_path / "b.flac")
+    done.save(tmp_path / "b.flac")
+    assert done.problems == ["b.flac is clipped: its peak is 1.50 of full scale; a .wav would keep it"]
+    assert done.to_dict()["problems"] == done.problems
+
+
+def test_a_format_that_cannot_hold_it_is_said_and_nothing_is_left(tmp_path):
+    for rate, channels in ((96_000, 1), (RATE, 6)):
+        done = Edited(np.tile(noise(0.5), (channels, 1)), rate, [])
+        with pytest.raises(
+            ValueError, match=f"a.mp3 cannot be written with {rate} Hz and {channels} channel"
+        ):
+            done.save(tmp_path / "a.mp3")
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
