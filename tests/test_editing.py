@@ -198,6 +198,18 @@ def test_a_pause_that_is_not_there_is_said(model, asked, says):
         edit(model, WORDS, f"remove {asked}")
 
 
+def test_every_word_and_the_last_seconds_are_found(model):
+    heard = [word.word for word in model.transcribe(WORDS, word_timestamps=True).words]
+    assert [span.label for span in ground(model, WORDS, "find all words").spans] == heard
+    picked = ground(model, WORDS, "find the second and third words").spans
+    assert [span.label for span in picked] == heard[1:3]
+    length = soundfile.info(WORDS).duration
+    (done,) = edit(model, WORDS, "mute the last 0.5 seconds").edits
+    assert (done.start, done.end) == (pytest.approx(length - 0.5, abs=0.0051), pytest.approx(length))
+    (span,) = ground(model, WORDS, "find the last minute").spans
+    assert (span.start, span.end) == (0, pytest.approx(length))
+
+
 def test_rate_and_channels_stay(model, tmp_path):
     samples, rate = soundfile.read(WORDS)
     import soxr

@@ -127,7 +127,8 @@ class Finder:
                 raise InstructionError(
                     f"{target.start:.2f} s is after the end of the recording, which is {self.seconds:.2f} s long"
                 )
-            return [Span("", target.start, min(target.end, self.seconds))]
+            start = target.start if target.start >= 0 else max(0.0, self.seconds + target.start)
+            return [Span("", start, min(target.end, self.seconds))]
         if target.kind == "pauses":
             return self._pauses(target)
         if target.kind == "position":
@@ -174,6 +175,8 @@ class Finder:
 
     def _by_position(self, target: Target) -> list[Span]:
         words = self.words
+        if target.which is None and words:
+            return [Span(word.word, word.start, word.end) for word in words]
         wanted = target.count or abs(target.which or 1)
         if len(words) < wanted:
             raise InstructionError(f"only {len(words)} words are heard: {self._heard()}")
