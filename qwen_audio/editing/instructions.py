@@ -118,8 +118,8 @@ _FROM_TO = re.compile(
     re.I,
 )
 _TRAILING = re.compile(
-    r"\s*(?:(?:in|from|out of|of) (?:it|this|that|the|my)?\s*(?:audio|recording|clip|file|sound file|speech|talk|track)?"
-    r"(?: \d+)?"
+    r"\s*(?:(?:in|from|out of|of) (?:it|this|that|the|my)?\s*(?:audio|recording|clip|file|sound file|speech|talk"
+    r"|track)?(?: \d+)?"
     r"|(?:is |are )?(?:spoken|said|heard|uttered))?\s*(?:please)?\s*[.?!]*\s*$",
     re.I,
 )
