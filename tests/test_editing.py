@@ -282,6 +282,7 @@ def test_a_format_that_cannot_hold_it_is_said_and_nothing_is_left(tmp_path):
         ("remove the word banana", "'banana' is not heard; what is: \""),
         ("find the word four", "only finds"),
         ("remove the tenth word", "only .* words are heard"),
+        ("remove the sound of a dog", "too small to find sounds; name the times, or a larger --model"),
         ("remove from 100 to 101", "after the end of the recording"),
     ],
 )

@@ -235,7 +235,12 @@ class Finder:
     def _absent(self, target: Target) -> str:
         if target.kind == "sound" or (target.kind == "any" and not self.words):
             labels = sorted({span.label for span in self.events})
-            return f"the sound {target.text!r} is not heard; what is: {', '.join(labels) or 'nothing'}"
+            said = f"the sound {target.text!r} is not heard"
+            if labels:
+                return f"{said}; what is: {', '.join(labels)}"
+            if self.model.name == "embedded":  # see docs/editing.md for what was measured
+                return f"{said}: the embedded model is too small to find sounds; name the times, or a larger --model"
+            return f"{said}, nor is any other"
         near = difflib.get_close_matches(
             spoken_form(target.text), [spoken_form(w.word) for w in self.words], n=1
         )
