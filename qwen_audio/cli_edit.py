@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -58,16 +59,31 @@ def edit(
     from qwen_audio.editing import edit as change
     from qwen_audio.editing import read_instruction
     from qwen_audio.editing.tool import writable_format
+    from qwen_audio.long_audio.inputs import write_whole
 
     read_instruction(instruction)  # before a model is loaded for nothing
     target = output or Path(audio).with_suffix(".edited.wav")
     writable_format(target)
     if target.exists() and (output is None or target.samefile(audio)):
         raise ValueError(f"{target} exists already: name another file with --output")
+    if edits is not None:
+        _check_list(edits, Path(audio), target)
     done = change(load(model, device=device), audio, instruction, language)
     done.save(target)
     if edits is not None:
-        edits.parent.mkdir(parents=True, exist_ok=True)
-        edits.write_text(json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_whole(edits, json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    for problem in done.problems:
+        print(f"note: {audio}: {problem}", file=sys.stderr)
     print(done.text)
     print(f"written: {target} ({done.samples.shape[1] / done.rate:.2f} s)")
+
+
+def _check_list(edits: Path, audio: Path, target: Path) -> None:
+    """ValueError where the list would be written over the recording, the edited one, or a folder."""
+    for other, name in ((audio, "the recording"), (target, "the edited recording")):
+        if edits.resolve() == other.resolve() or (
+            edits.exists() and other.exists() and edits.samefile(other)
+        ):
+            raise ValueError(f"--list {edits} is {name}: name another file")
+    if edits.is_dir():
+        raise ValueError(f"--list {edits} is a folder: name a file in it")

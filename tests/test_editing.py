@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qwen_audio
 from qwen_audio.api import load
 from qwen_audio.cli import main
-from qwen_audio.editing import Edit, InstructionError, apply_edits, edit, ground
+from qwen_audio.editing import Edit, Edited, InstructionError, apply_edits, edit, ground
 from qwen_audio.editing.cuts import BLEEP_HERTZ, FADE_SECONDS
 from qwen_audio.editing.ground import snap_to_quiet
 from qwen_audio.timestamps import Span, Word
@@ -26,6 +26,15 @@ WORDS = Path(qwen_audio.__file__).parent / "demo_clips" / "words.flac"
 @pytest.fixture(scope="module")
 def model():
     return load(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def padded(model, tmp_path_factory):
+    """The words between silences of a second, and what is heard of it."""
+    samples, rate = soundfile.read(WORDS, dtype="float32")
+    path = tmp_path_factory.mktemp("padded") / "padded.wav"
+    soundfile.write(path, np.pad(samples, rate), rate)
+    return path, model.transcribe(path, word_timestamps=True).words
 
 
 def noise(seconds, seed=0):
@@ -154,6 +163,53 @@ def test_words_can_be_kept_and_swapped(model):
     assert after == [heard[-1], *heard[1:-1], heard[0]]
 
 
+@pytest.mark.parametrize(
+    ("asked", "gaps"),
+    [
+        ("the silence at both ends", [(-1, 0), (6, 7)]),
+        ("the silence at the start", [(-1, 0)]),
+        ("the silence at the end", [(6, 7)]),
+        ("the pause between the first four and the second four", [(0, 1)]),
+        ("the pause between one and zero", [(3, 4)]),
+        ("the pause between zero and one", [(3, 4)]),
+        ("the pauses between the words", [(0, 1)]),
+    ],
+)
+def test_the_pause_that_is_named_is_cut_and_no_other(model, padded, asked, gaps):
+    """Of "four four eight one zero nine five" between silences of a second."""
+    path, words = padded
+    edges = [0.0, *words, soundfile.info(path).duration]
+    ends = [(edges[a + 1].end if a >= 0 else 0.0, edges[b + 1]) for a, b in gaps]
+    expected = [(a, b if isinstance(b, float) else b.start) for a, b in ends]
+    done = edit(model, path, f"remove {asked}").edits
+    assert [(e.start, e.end) for e in done] == [pytest.approx(pair, abs=0.0051) for pair in expected]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("the pause between four and eight", "no pause of 0.1 s or more between"),
+        ("the pause between four and nine", 'not next to each other: "four four'),
+        ("the silence at the end", "no pause of 0.1 s or more at the end"),
+    ],
+)
+def test_a_pause_that_is_not_there_is_said(model, asked, says):
+    with pytest.raises(InstructionError, match=says):
+        edit(model, WORDS, f"remove {asked}")
+
+
+def test_every_word_and_the_last_seconds_are_found(model):
+    heard = [word.word for word in model.transcribe(WORDS, word_timestamps=True).words]
+    assert [span.label for span in ground(model, WORDS, "find all words").spans] == heard
+    picked = ground(model, WORDS, "find the second and third words").spans
+    assert [span.label for span in picked] == heard[1:3]
+    length = soundfile.info(WORDS).duration
+    (done,) = edit(model, WORDS, "mute the last 0.5 seconds").edits
+    assert (done.start, done.end) == (pytest.approx(length - 0.5, abs=0.0051), pytest.approx(length))
+    (span,) = ground(model, WORDS, "find the last minute").spans
+    assert (span.start, span.end) == (0, pytest.approx(length))
+
+
 def test_rate_and_channels_stay(model, tmp_path):
     samples, rate = soundfile.read(WORDS)
     import soxr
@@ -166,11 +222,67 @@ def test_rate_and_channels_stay(model, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("subtype", "ending", "expected"),
+    [
+        ("PCM_24", ".wav", "PCM_24"),
+        ("PCM_24", ".flac", "PCM_24"),
+        ("FLOAT", ".wav", "FLOAT"),
+        ("FLOAT", ".flac", "PCM_24"),
+        ("PCM_16", ".flac", "PCM_16"),
+        ("PCM_U8", ".flac", "PCM_16"),
+        ("PCM_24", ".ogg", "VORBIS"),
+    ],
+)
+def test_the_depth_of_the_samples_stays(model, tmp_path, subtype, ending, expected):
+    samples = chirp(2.0, RATE) + 2.0**-20
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype=subtype)
+    before, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    done = edit(model, tmp_path / "a.wav", "mute from 1.0 to 1.5")
+    path = done.save(tmp_path / ("b" + ending))
+    assert soundfile.info(path).subtype == expected and not done.problems
+    after, _ = soundfile.read(path, dtype="float32")
+    if ending != ".ogg":
+        error = 2.0**-23 if expected == "PCM_24" else 0
+        assert np.abs(after[: RATE - 200] - before[: RATE - 200]).max() <= error
+
+
+def test_a_compressed_file_becomes_plain_samples(model, tmp_path):
+    """libsndfile would also write an mp3 into a wav."""
+    soundfile.write(tmp_path / "a.mp3", 0.5 * chirp(2.0, RATE), RATE)
+    path = edit(model, tmp_path / "a.mp3", "mute from 1.0 to 1.5").save(tmp_path / "b.wav")
+    assert soundfile.info(path).subtype == "PCM_16"
+
+
+def test_what_passes_full_scale_is_kept_or_said(model, tmp_path):
+    loud = 1.5 * chirp(2.0, RATE) / np.abs(chirp(2.0, RATE)).max()
+    soundfile.write(tmp_path / "a.wav", loud, RATE, subtype="FLOAT")
+    done = edit(model, tmp_path / "a.wav", "mute from 1.0 to 1.5")
+    for edited in (done, edit(model, (loud.astype(np.float32), RATE), "mute from 1.0 to 1.5")):
+        after, _ = soundfile.read(edited.save(tmp_path / "b.wav"))
+        assert np.abs(after).max() == pytest.approx(1.5, abs=0.01) and not edited.problems
+    done.save(tmp_path / "b.flac")
+    done.save(tmp_path / "b.flac")
+    assert done.problems == ["b.flac is clipped: its peak is 1.50 of full scale; a .wav would keep it"]
+    assert done.to_dict()["problems"] == done.problems
+
+
+def test_a_format_that_cannot_hold_it_is_said_and_nothing_is_left(tmp_path):
+    for rate, channels in ((96_000, 1), (RATE, 6)):
+        done = Edited(np.tile(noise(0.5), (channels, 1)), rate, [])
+        with pytest.raises(
+            ValueError, match=f"a.mp3 cannot be written with {rate} Hz and {channels} channel"
+        ):
+            done.save(tmp_path / "a.mp3")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("instruction", "says"),
     [
         ("remove the word banana", "'banana' is not heard; what is: \""),
         ("find the word four", "only finds"),
         ("remove the tenth word", "only .* words are heard"),
+        ("remove the sound of a dog", "too small to find sounds; name the times, or a larger --model"),
         ("remove from 100 to 101", "after the end of the recording"),
     ],
 )
@@ -198,6 +310,21 @@ def test_the_command_line(tmp_path, capsys):
         with pytest.raises(SystemExit) as ended:
             main(["edit", str(copy), *arguments])
         assert ended.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_the_list_is_never_written_over_a_recording(tmp_path, capsys):
+    """By its own name, a link, or the name of what is about to be written."""
+    copy, link, new = tmp_path / "talk.flac", tmp_path / "link.json", tmp_path / "new.flac"
+    copy.write_bytes(WORDS.read_bytes())
+    link.symlink_to(copy)
+    same = tmp_path / "folder" / ".." / "new.flac"
+    (tmp_path / "folder").mkdir()
+    for listed, says in ((copy, "is the recording"), (link, "is the recording"), (new, "is the edited recording"),
+                         (same, "is the edited recording"), (tmp_path, "is a folder")):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            main(["edit", str(copy), "bleep from 1 to 2", "--output", str(new), "--list", str(listed)])
+        assert ended.value.code == 2 and says in capsys.readouterr().err
+        assert copy.read_bytes() == WORDS.read_bytes() and not new.exists()
 
 
 def main_(arguments):

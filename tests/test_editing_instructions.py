@@ -1,5 +1,7 @@
 """Instructions and answers of models read as edits."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +19,10 @@ from qwen_audio.editing.instructions import (
 
 def word(text, which=None):
     return Target("words", text, which)
+
+
+def between(*sides):
+    return Target("pauses", "between", sides=sides)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +46,80 @@ def word(text, which=None):
         ("keep the second word", "keep", [Target("position", which=2)]),
         ("remove the last word", "remove", [Target("position", which=-1)]),
         ("remove the silences", "remove", [Target("pauses")]),
-        ("trim the silence at both ends of it", "remove", [Target("pauses")]),
+        ("trim the silence at both ends of it", "remove", [Target("pauses", "ends")]),
+        ("remove the silence at the start and at the end", "remove", [Target("pauses", "ends")]),
+        ("remove the leading and trailing silence", "remove", [Target("pauses", "ends")]),
+        ("remove the silence at the beginning of the recording", "remove", [Target("pauses", "start")]),
+        ("remove the silence at the end and the word x", "remove", [Target("pauses", "end"), word("x")]),
+        ("mute the pauses between the words", "mute", [Target("pauses", "inner")]),
+        ("remove the pause between four and eight", "remove", [between(word("four"), word("eight"))]),
+        (
+            'remove the pause between the words "a b" and nine and the word one',
+            "remove",
+            [between(word("a b"), word("nine")), word("one")],
+        ),
+        (
+            "find the pause between the first and second words",
+            "find",
+            [between(Target("position", which=1), Target("position", which=2))],
+        ),
         ("remove from 1.2 to 3.45 seconds", "remove", [Target("time", start=1.2, end=3.45)]),
+        (
+            "remove between 1 and 2 and between 2.2 and 2.4",
+            "remove",
+            [Target("time", start=1, end=2), Target("time", start=2.2, end=2.4)],
+        ),
+        ("keep the first 2 seconds", "keep", [Target("time", end=2)]),
+        ("mute the last 2.5s of the recording", "mute", [Target("time", start=-2.5, end=math.inf)]),
+        ("cut the first second", "remove", [Target("time", end=1)]),
+        ("cut the first half second", "remove", [Target("time", end=0.5)]),
+        (
+            "remove the first and last two seconds",
+            "remove",
+            [Target("time", end=2), Target("time", start=-2, end=math.inf)],
+        ),
+        (
+            "remove the second and third words",
+            "remove",
+            [Target("position", which=2), Target("position", which=3)],
+        ),
+        (
+            "mute the first, the second and the last word and the word nine",
+            "mute",
+            [
+                Target("position", which=1),
+                Target("position", which=2),
+                Target("position", which=-1),
+                word("nine"),
+            ],
+        ),
+        (
+            "keep the first and last two words",
+            "keep",
+            [Target("position", which=1, count=2), Target("position", which=-1, count=2)],
+        ),
+        (
+            "mute the first two and last three words",
+            "mute",
+            [Target("position", which=1, count=2), Target("position", which=-1, count=3)],
+        ),
+        (
+            "remove the second and the third seven",
+            "remove",
+            [Target("any", "seven", 2), Target("any", "seven", 3)],
+        ),
+        ("mute the first one and last one", "mute", [Target("any", "one", 1), Target("any", "one", -1)]),
+        ('bleep the first and third "no"', "bleep", [word("no", 1), word("no", 3)]),
+        ("bleep all words", "bleep", [Target("position")]),
+        ("mute every word", "mute", [Target("position")]),
+        ("remove all the words", "remove", [Target("position")]),
+        ("remove the words find and show", "remove", [word("find"), word("show")]),
+        ('remove the words "cut" and "keep it"', "remove", [word("cut"), word("keep it")]),
+        (
+            "find the sound of a keyboard and drop of water",
+            "find",
+            [Target("sound", "keyboard"), Target("sound", "drop of water")],
+        ),
         ("keep 0:30 to 1:05.5", "keep", [Target("time", start=30, end=65.5)]),
         ("mute between 1 and 2", "mute", [Target("time", start=1, end=2)]),
         ('swap the words "one" and "three"', "swap", [word("one"), word("three")]),
@@ -68,6 +146,13 @@ def test_what_is_asked_for(text, kind, targets):
         ("remove", "does not say what to remove"),
         ("swap the word one", "needs two things"),
         ("remove from 3 to 2", "earlier time first"),
+        ("remove the first 0 seconds", "more than 0"),
+        ("remove the word nine and bleep the word zero", "one instruction does one thing"),
+        ("remove the word nine, then please mute zero", "one instruction does one thing"),
+        ("Remove the word nine. Bleep the word zero.", "one instruction does one thing"),
+        ("remove the word", "names nothing"),
+        ('remove the word ""', "names nothing"),
+        ("remove the pause between the sound of a dog and nine", "is no word"),
     ],
 )
 def test_what_cannot_be_read_is_said(text, says):

@@ -9,6 +9,7 @@ the same tool as the command line.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -28,12 +29,14 @@ class Target:
     Attributes:
         kind: "words" (spoken), "sound" (a label of an event), "any" (spoken, else a sound), "position" (a number of
             words from the beginning or the end, or one word by its place), "pauses", or "time".
-        text: the words or the label.
+        text: the words or the label. For "pauses": "" all of them, "inner" those between words, "start" or "end" what
+            is before the first or after the last word, "ends" both, "between" the one between `sides`.
         which: of several occurrences the first (1), second (2) ... or the last (-1); None: all. For "position": the
-            place of the word, or with `count` the end to count from (1 or -1).
+            place of the word (None: every word), or with `count` the end to count from (1 or -1).
         count: for "position", how many words.
-        start, end: seconds, for "time".
+        start, end: seconds, for "time"; a start below 0 counts from the end of the recording, which `end` may pass.
         exact: a person said the time; False where a model did, whose times are some hundredths of a second off.
+        sides: two words, for "pauses" between them.
     """
 
     kind: str
@@ -43,16 +46,27 @@ class Target:
     start: float = 0.0
     end: float = 0.0
     exact: bool = True
+    sides: tuple[Target, ...] = ()
 
     def __str__(self) -> str:
         place = {None: "", -1: "last "}.get(self.which, f"number {self.which} of ")
         if self.kind == "time":
+            if self.start < 0:
+                return f"the last {-self.start:.2f} s"
             return f"{self.start:.2f} to {self.end:.2f} s"
         if self.kind == "position":
             if self.count is None:
+                if self.which is None:
+                    return "every word"
                 return "the last word" if self.which == -1 else f"word {self.which}"
             return f"the {'last' if self.which == -1 else 'first'} {self.count} words"
-        return "pauses" if self.kind == "pauses" else f'{place}"{self.text}"'
+        if self.kind == "pauses":
+            if self.sides:
+                return f"the pause between {self.sides[0]} and {self.sides[1]}"
+            return {"start": "the silence at the start", "end": "the silence at the end"}.get(
+                self.text, "pauses"
+            )
+        return f'{place}"{self.text}"'
 
 
 @dataclass(frozen=True)
@@ -93,14 +107,50 @@ _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u300c\u300
 _QUOTED = re.compile(r'"([^"]*)"|(?<!\w)\'([^\']*(?:\'\w[^\']*)*)\'(?!\w)')
 _ORDINAL = "|".join(_ORDINALS)
 _TIME = r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?"
+_COUNT = rf"\d+(?:\.\d+)?|{'|'.join(_NUMBERS)}"
+_UNIT = r"s|secs?|seconds?|min|minutes?"
+_AT_AN_END = re.compile(
+    rf"(?:only |the )*(first|last|final)\s+(?:({_COUNT}|an?|half(?: an?)?)\s*)?({_UNIT})", re.I
+)
 _FROM_TO = re.compile(
     rf"(?:from|between)?\s*({_TIME})\s*(?:s|sec|seconds)?\s*(?:to|and|until|-)\s*({_TIME})"
     r"\s*(?:s|sec|seconds)?",
     re.I,
 )
 _TRAILING = re.compile(
-    r"\s*(?:(?:in|from|out of|of) (?:it|this|that|the|my)?\s*(?:audio|recording|clip|file|sound file|speech)?(?: \d+)?"
+    r"\s*(?:(?:in|from|out of|of) (?:it|this|that|the|my)?\s*(?:audio|recording|clip|file|sound file|speech|talk"
+    r"|track)?(?: \d+)?"
     r"|(?:is |are )?(?:spoken|said|heard|uttered))?\s*(?:please)?\s*[.?!]*\s*$",
+    re.I,
+)
+_INNER_AND = "\x01"  # the "and" of "between X and Y", at which a list of parts must not be split
+_BETWEEN = re.compile(r"\bbetween\s+([^,]+?)\s+and\s+", re.I)
+_PAUSE = r"(?:all |the |every |any )*(?:silences?|pauses?)"
+_AT = r" (?:at|on|from|in|of) (?:the )?"
+_START, _END = r"(?:start|beginning|front)", r"(?:end|back)"
+_ENDS = rf"(?:(?:both|either|each) (?:ends?|sides?)|{_START} and (?:(?:at|on|from) )?(?:the )?{_END}|ends)"
+_SOME_PAUSES = (
+    ("", re.compile(_PAUSE, re.I)),
+    ("inner", re.compile(rf"{_PAUSE} between (?:all |the |any )*words", re.I)),
+    ("ends", re.compile(rf"{_PAUSE}{_AT}{_ENDS}|(?:the )?leading and trailing (?:silences?|pauses?)", re.I)),
+    ("start", re.compile(rf"{_PAUSE}{_AT}{_START}|(?:the )?leading (?:silence|pause)", re.I)),
+    ("end", re.compile(rf"{_PAUSE}{_AT}{_END}|(?:the )?trailing (?:silence|pause)", re.I)),
+)
+# What names both ends has an "and" of its own, too.
+_BOTH_ENDS = re.compile(
+    rf"\b((?:{_PAUSE}{_AT}{_START}|leading)) and (?=(?:(?:at |on |from )?(?:the )?{_END}|trailing)\b)", re.I
+)
+# "the second and third words", "the first and last 2 seconds": places that share what follows.
+_PLACE = rf"(?:{_ORDINAL})\b(?:\s+(?:{_COUNT})\b)?"
+_SPLIT = r"\s*(?:,\s*and\b|,|\band\b|&)\s*"
+_PLACES = re.compile(
+    rf"\b(?P<places>{_PLACE}(?:{_SPLIT}(?:the\s+)?{_PLACE})+)(?!{_SPLIT})(?P<what>\s+[^,&]+?)(?={_SPLIT}|$)",
+    re.I,
+)
+# A second verb: what follows it must not read as a part of a name ("find and replace", "drop of water").
+_SECOND_VERB = re.compile(
+    rf"(?:[,;.&]|\band\b|\bthen\b)\s*(?:{_POLITE}[\s,]+)*(?:{'|'.join(pattern for _, pattern in _VERBS)})"
+    r"\s+(?!(?:and|or|of|at|on|sounds?|noises?)\b|&)[\w\x00]",
     re.I,
 )
 EXAMPLE = (
@@ -141,26 +191,54 @@ def _targets(text: str) -> tuple[Target, ...]:
         return f"\x00{len(held) - 1}\x00"
 
     shown = _QUOTED.sub(hold, text)
+    if _SECOND_VERB.search(shown):
+        raise InstructionError(
+            f"{text!r} asks for two things, but one instruction does one thing: give them one after the other, and put "
+            "spoken words in quotes"
+        )
     times = _FROM_TO.fullmatch(_TRAILING.sub("", shown).strip())
     if times:
         return (_time(times[1], times[2]),)
     targets: list[Target] = []
     before = ""  # what was said of the target in front: "the words one and three" are two words
-    for part in re.split(r"\s*(?:,\s*and\b|,|\band\b|&)\s*", _TRAILING.sub("", shown)):
+    whole = _TRAILING.sub("", shown)
+    for pattern, kept in ((_BETWEEN, rf"between \1{_INNER_AND}"), (_BOTH_ENDS, rf"\1{_INNER_AND}")):
+        whole = pattern.sub(kept, whole)
+    whole = _PLACES.sub(_each_place, whole)
+    for part in re.split(_SPLIT, whole):
         if part:
-            target, before = _target(part, held, before)
+            target, before = _target(part.replace(_INNER_AND, " and "), held, before)
             targets.append(target)
     return tuple(targets)
+
+
+def _each_place(match: re.Match[str]) -> str:
+    """`first word, third word` of "first and third words", `first 2 s, last 2 s` of "first and last 2 s"."""
+    places = re.findall(rf"({_ORDINAL})\b(?:\s+({_COUNT})\b)?", match["places"], re.I)
+    what = match["what"].strip()
+    if any(count for _, count in places) and not re.fullmatch(rf"words?|{_UNIT}", what, re.I):
+        return match[0]  # "the first one and the last one": a name, no number
+    shared = places[-1][1]
+    if not shared and what.lower() == "words":
+        what = "word"
+    return ", ".join(f"{place} {count or shared} {what}".replace("  ", " ") for place, count in places)
 
 
 def _target(part: str, held: list[str], before: str) -> tuple[Target, str]:
     times = _FROM_TO.fullmatch(part)
     if times:
         return _time(times[1], times[2]), before
-    if re.fullmatch(
-        r"(?:all |the |every |any )*(?:silences?|pauses?)(?: at both ends| between .*)?", part, re.I
-    ):
-        return Target("pauses"), before
+    ends = _AT_AN_END.fullmatch(part)
+    if ends:
+        return _time_at_an_end(*ends.groups()), before
+    if re.fullmatch(r"(?:only )?(?:(?:all|every|each|any)(?: of)?(?: the)? words?|the words)", part, re.I):
+        return Target("position"), before
+    for where, pattern in _SOME_PAUSES:
+        if pattern.fullmatch(part):
+            return Target("pauses", where), before
+    sides = re.fullmatch(rf"{_PAUSE} between (.+?) and (.+)", part, re.I)
+    if sides:
+        return _pause_between(sides[1], sides[2], held), before
     numbers = "|".join(_NUMBERS)
     match = re.fullmatch(rf"(?:only |the )*({_ORDINAL})\s+(\d+|{numbers})\s+words?", part, re.I)
     if match and abs(_ORDINALS[match[1].lower()]) == 1:
@@ -170,6 +248,18 @@ def _target(part: str, held: list[str], before: str) -> tuple[Target, str]:
     if match:
         return Target("position", which=_ORDINALS[match[1].lower()]), before
     return _named(part, held, before)
+
+
+def _pause_between(left: str, right: str, held: list[str]) -> Target:
+    """`four`, `eight`; `the words four`, `eight`; `the first`, `second word`."""
+    if re.fullmatch(rf"(?:the )?(?:{_ORDINAL})", left, re.I) and re.search(r"\bwords?$", right, re.I):
+        left, right = f"{left} word", re.sub(r"words$", "word", right, flags=re.I)
+    first, before = _target(left, held, "word")
+    second, _ = _target(right, held, before)
+    for side in (first, second):
+        if side.kind not in ("words", "position") or side.count is not None:
+            raise InstructionError(f"{side} is no word: name the pause between two words, or the times of it")
+    return Target("pauses", "between", sides=(first, second))
 
 
 def _named(part: str, held: list[str], before: str) -> tuple[Target, str]:
@@ -187,6 +277,8 @@ def _named(part: str, held: list[str], before: str) -> tuple[Target, str]:
     which = _ORDINALS[match["which"].lower()] if match["which"] else None
     if not name and match["which"]:  # "the second" of nothing
         name, which = match["which"], None
+    if not name:
+        raise InstructionError(f"{part!r} names nothing: {EXAMPLE}")
     quoted = "\x00" in match["name"]
     if "word" in kind or "phrase" in kind or (quoted and not match["after"]):
         return Target("words", name, which), kind
@@ -208,6 +300,19 @@ def _time(start: str, end: str) -> Target:
     if stop <= begin:
         raise InstructionError(f"{start} to {end} is no stretch of time: give the earlier time first")
     return Target("time", start=begin, end=stop)
+
+
+def _time_at_an_end(place: str, number: str | None, unit: str) -> Target:
+    """`first`, `2`, `seconds`; without a number it is one."""
+    name = (number or "one").lower()
+    numbers = _NUMBERS | {"a": 1, "an": 1}
+    value = 0.5 if name.startswith("half") else float(numbers.get(name, name))
+    value *= 60 if unit.lower().startswith("min") else 1
+    if not value:
+        raise InstructionError(f"the {place} {number} {unit} is no stretch of time: give more than 0")
+    return (
+        Target("time", end=value) if place.lower() == "first" else Target("time", start=-value, end=math.inf)
+    )
 
 
 _SPOKEN_TIMES = re.compile(rf"from ({_TIME}) to ({_TIME})", re.I)

@@ -9,6 +9,7 @@ The recording keeps its rate and its channels; the model hears a copy at 16 kHz.
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # Endings that can be written, with libsndfile's names for them.
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+_DEEP = ("FLOAT", "DOUBLE", "PCM_24", "PCM_32")  # sample formats of more than 16 bits
+# Those that can be kept without loss; an mp3 inside a wav, which libsndfile can write, is not what is meant by .wav.
+_KEPT = (*_DEEP, "PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,15 @@ class Edited:
         samples: (channels, n) float32.
         rate: Hz.
         edits: what was done, in order, with exact times.
-        problems: what was odd about the transcript that the edit went by.
+        problems: what was odd about the transcript that the edit went by, and what `save` could not write as it is.
+        subtype: libsndfile's name of how the original's samples were written ("PCM_24"); "" if that is not known.
     """
 
     samples: np.ndarray
     rate: int
     edits: list[Edit]
     problems: list[str] = field(default_factory=list)
+    subtype: str = ""
 
     @property
     def wave(self) -> tuple[np.ndarray, int]:
@@ -72,15 +78,49 @@ class Edited:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the recording; the ending says the format (wav, flac, ogg, mp3). It appears whole or not at all.
 
-        Raises ValueError for another ending.
+        Its samples are written as those of the original where the format can do that. What passes full scale is kept in
+        a wav, as floats; another format clips it, which adds a sentence to `problems`.
+
+        Raises ValueError for another ending, or a rate or a number of channels that the format does not have.
         """
         target = Path(path)
         style = writable_format(target)
+        peak = float(np.abs(self.samples).max(initial=0.0))
+        subtype = _subtype(style, self.subtype, loud=peak > 1)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".part")
-        soundfile.write(partial, self.samples.T, self.rate, format=style)
-        os.replace(partial, target)
+        number, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
+        os.close(number)
+        try:
+            soundfile.write(name, self.samples.T, self.rate, format=style, subtype=subtype)
+            os.chmod(name, 0o644)
+            os.replace(name, target)
+        except (soundfile.LibsndfileError, ValueError) as error:
+            channels = len(self.samples)
+            raise ValueError(
+                f"{target} cannot be written with {self.rate} Hz and {channels} channel{'s' * (channels > 1)} "
+                f"({getattr(error, 'error_string', error)}): let its name end in .wav"
+            ) from None
+        finally:
+            Path(name).unlink(missing_ok=True)
+        if peak > 1 and subtype not in ("FLOAT", "DOUBLE"):
+            problem = f"{target.name} is clipped: its peak is {peak:.2f} of full scale; a .wav would keep it"
+            if problem not in self.problems:
+                self.problems.append(problem)
         return target
+
+
+def _subtype(style: str, original: str, loud: bool) -> str:
+    """How samples are written in a format: as in the original, else as finely as it can if that was over 16 bits.
+
+    loud: they pass full scale.
+    """
+    if loud and style == "WAV" and original not in ("FLOAT", "DOUBLE"):
+        return "FLOAT"
+    if original in _KEPT and soundfile.check_format(style, original):
+        return original
+    if original in _DEEP and soundfile.check_format(style, "PCM_24"):
+        return "PCM_24"
+    return soundfile.default_subtype(style)
 
 
 def writable_format(path: Path) -> str:
@@ -111,7 +151,7 @@ def edit(
         changed, done = apply_edits(samples, rate, edits)
     except ValueError as error:
         raise InstructionError(str(error)) from None
-    return Edited(changed, rate, done, finder.problems)
+    return Edited(changed, rate, done, list(finder.problems), _written_as(audio))
 
 
 def plan(finder: Finder, asked: Instruction) -> list[Edit]:
@@ -178,6 +218,16 @@ def read_sound(audio: AudioSource) -> tuple[np.ndarray, int]:
     if abs(len(samples) / rate - len(mono) / SAMPLE_RATE) > 0.01:
         raise AudioError(f"'{audio}' is a chain of several streams: convert it to wav first.")
     return np.ascontiguousarray(samples.T), rate
+
+
+def _written_as(audio: AudioSource) -> str:
+    """libsndfile's name of how a file's samples are written; "" for what is no file, or none that libsndfile reads."""
+    if not isinstance(audio, str | os.PathLike):
+        return ""
+    try:
+        return str(soundfile.info(os.fspath(audio)).subtype)
+    except soundfile.LibsndfileError:
+        return ""
 
 
 def _for_model(samples: np.ndarray, rate: int) -> np.ndarray:
