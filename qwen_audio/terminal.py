@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from qwen_audio import player
 from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
-from qwen_audio.chat import Chat
+from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.messages import Recording
 
@@ -185,7 +185,12 @@ class Terminal:
     def _save(self, rest: str) -> None:
         if not rest:
             raise ValueError("name a file: /save talk.json")
-        self.chat.save(Path(rest).expanduser())
+        path = Path(rest).expanduser()
+        if path.resolve() in [sound.path.resolve() for sound in self.sounds]:
+            raise ValueError(f"{rest} is a recording of this session: name another file")
+        if path.exists() and not is_saved(path):
+            raise ValueError(f"{rest} is there already and no saved dialogue: name another file")
+        self.chat.save(path)
         self._say(f"written: {rest}")
 
     def _load(self, rest: str) -> None:

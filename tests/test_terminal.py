@@ -1,5 +1,6 @@
 """Chat in the terminal: lines of a person, files dragged in, commands, edits, a real pseudo-terminal."""
 
+import json
 import os
 import pty
 import select
@@ -108,6 +109,29 @@ def test_a_file_that_is_no_audio_leaves_the_session_as_it_was(model, tmp_path):
     session = Session(model)
     assert session(str(tmp_path / "notes.txt")).startswith("! ")
     assert session.terminal.sounds == []
+
+
+def test_saving_replaces_a_saved_dialogue_and_nothing_else(model, talk, tmp_path):
+    session = Session(model)
+    session(str(talk))
+    session("Transcribe the speech.")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "list.json").write_text('{"turns": []}')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in before:
+        shown = session(f"/save {path}")
+        assert shown.startswith("! ") and path.name in shown and shown.count("\n") == 1
+    assert "name another file" in session(f"/save {tmp_path}")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    gone = talk.rename(tmp_path / "elsewhere.flac")
+    assert "a recording of this session" in session(f"/save {talk}") and not talk.exists()
+    saved = tmp_path / "talk.json"
+    for turns in (1, 0):  # written again, though its recording is gone
+        assert "written" in session(f"/save {saved}")
+        assert len(json.loads(saved.read_text())["turns"]) == turns
+        if turns:
+            session("/undo")
+    assert gone.read_bytes() == WORDS.read_bytes()
 
 
 def test_an_edit_makes_a_new_recording_that_is_asked_about_next(model, talk):
