@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from qwen_audio import player
 from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
@@ -80,7 +80,7 @@ class Terminal:
             return
         try:
             command = re.match(r"/(\w+)(?:\s+(.*))?$", line, re.S)
-            if command and not Path(line).exists():
+            if command and _file(line) is None:
                 self._command(command[1].lower(), (command[2] or "").strip())
                 return
             paths, question = split_paths(line)
@@ -185,7 +185,7 @@ class Terminal:
     def _save(self, rest: str) -> None:
         if not rest:
             raise ValueError("name a file: /save talk.json")
-        path = Path(rest).expanduser()
+        path = _path(rest)
         if path.resolve() in [sound.path.resolve() for sound in self.sounds]:
             raise ValueError(f"{rest} is a recording of this session: name another file")
         if path.exists() and not is_saved(path):
@@ -196,7 +196,7 @@ class Terminal:
     def _load(self, rest: str) -> None:
         if not rest:
             raise ValueError("name a file: /load talk.json")
-        self.chat.load(Path(rest).expanduser())
+        self.chat.load(_path(rest))
         clips = [clip for turn in self.chat.history for clip in turn.clips]
         paths = [Path(clip.path) for clip in clips if isinstance(clip, Recording) and clip.path]
         self.sounds = [Sound(path, len(load_audio(path)) / SAMPLE_RATE) for path in paths]
@@ -251,13 +251,18 @@ def _unquoted(piece: str) -> str:
 
 def _file(text: str) -> Path | None:
     """The file of this name, if there is one."""
-    if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
-    path = Path(text).expanduser()
+    path = _path(text)
     try:
         return path if text and path.is_file() else None
     except OSError:  # a question can be longer than a name may be
         return None
+
+
+def _path(text: str) -> Path:
+    """The path that a name or a file:// address stands for, whether anything is there or not."""
+    if text.startswith("file://"):
+        text = "/" + unquote(text.removeprefix("file://").partition("/")[2])
+    return Path(os.path.expanduser(text))  # unlike Path's own, leaves the `~5` of "is it ~5 s long?" alone
 
 
 def _as_edit(question: str) -> Instruction | None:

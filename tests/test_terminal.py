@@ -60,6 +60,8 @@ def test_paths_are_found_however_a_terminal_writes_them(talk):
     )
     assert split_paths('is it "rain"? isn\'t it') == ([], 'is it "rain"? isn\'t it')
     assert split_paths("/no/such/file.wav what?") == ([], "/no/such/file.wav what?")
+    for line in ("Is it ~5 s long?", "~~hello", "~ what?", "~nouser what?", "file://[ what?"):
+        assert split_paths(line) == ([], line)
     assert split_paths("x" * 5000)[0] == [] and split_paths("a\0b")[0] == []
 
 
@@ -92,6 +94,9 @@ def test_a_session(model, talk, tmp_path):
         ("/words x", "no recording x"),
         ("/save", "name a file"),
         ("/load /no/such/file.json", "No such file"),
+        ("/load ~nouser/talk.json", "No such file"),
+        ("/save ~nouser/talk.json", "No such file"),
+        ("/edit " + "paint " * 100, "does not begin with what to do"),  # no name is so long
         ("/add /no/such.wav", "no recording"),
         ("/edit paint it", "does not begin with what to do"),
         ("remove the word banana", "'banana' is not heard"),
