@@ -37,7 +37,7 @@ front of the question. "remove the word seven", "bleep from 1 to 2" and the like
   /save FILE     write the dialogue
   /load FILE     go on with a saved one
   /help          this
-  /quit          end (so does Ctrl-D; Ctrl-C stops an answer)"""
+  /quit          end (so does Ctrl-D; Ctrl-C stops an answer, or drops the line)"""
 
 _PROBLEMS = (ValueError, OSError)  # what a user's input can cause; AudioError and ChatError are ValueErrors
 

@@ -1,11 +1,13 @@
 """Chat in the terminal: lines of a person, files dragged in, commands, edits, a real pseudo-terminal."""
 
+import fcntl
 import json
 import os
 import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -193,17 +195,23 @@ def test_a_player_gets_the_recording(model, talk, tmp_path, monkeypatch):
 
 
 def test_in_a_real_terminal(talk):
-    """Under a pseudo-terminal, as over SSH: a prompt, an answer, Ctrl-C at the prompt ends."""
+    """Under a pseudo-terminal, as over SSH: a prompt, an answer, Ctrl-C drops what is typed, Ctrl-D ends."""
     main, other = pty.openpty()
     env = {**os.environ, "TERM": "vt100", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "qwen_audio.cli", "chat", str(talk), "--device", "cpu"]
     process = subprocess.Popen(
-        command, stdin=other, stdout=other, stderr=other, env=env, start_new_session=True
+        command,
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env=env,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
     )
     os.close(other)
     seen = ""
 
-    def until(text, seconds=120):
+    def until(text, seconds=30):
         nonlocal seen
         end = time.monotonic() + seconds
         while text not in seen and time.monotonic() < end:
@@ -218,8 +226,17 @@ def test_in_a_real_terminal(talk):
     try:
         until("[1] my talk.flac")
         until("> ")
+        said = load(device="cpu").transcribe(talk).text
+        os.write(main, b"/save half a li\x03")
+        until("> ")
         os.write(main, b"Transcribe the speech.\n")
-        until(load(device="cpu").transcribe(talk).text)
+        until(said)
+        os.write(main, b"\x03")  # just after an answer
+        until("> ")
+        os.write(main, b"\x03")
+        until("> ")
+        os.write(main, b"/history\n")
+        until(said)  # the session is the same, and what was typed was no command
         until("> ")
         os.write(main, b"\x04")
         assert process.wait(30) == 0
