@@ -48,7 +48,7 @@ class Questions(Chat):
         clips = query.clips or next((turn.clips for turn in reversed(history) if turn.clips), [])
         question = " ".join(part for part in query.query if isinstance(part, str)).strip()
         if not clips:
-            raise ChatError("there is no recording yet: give one with the question")
+            raise ChatError("there is no recording yet: give one of at most 30 s with the question")
         if not question:
             raise ChatError("there is no question: write what you want to know about the recording")
         waves = [_wave(clip) for clip in clips]

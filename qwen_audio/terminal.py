@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from qwen_audio import player
-from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
+from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, load_audio
 from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.messages import Recording
@@ -53,6 +53,11 @@ class Sound:
     path: Path
     seconds: float
 
+    @property
+    def long(self) -> bool:
+        """Whether it is longer than what the model hears at once, so that no question can be about it."""
+        return self.seconds > MAX_SECONDS
+
 
 class Terminal:
     """One session.
@@ -84,10 +89,9 @@ class Terminal:
                 self._command(command[1].lower(), (command[2] or "").strip())
                 return
             paths, question = split_paths(line)
-            for path in paths:
-                self._add(path)
+            heard = [self._add(path) for path in paths]
             if question:
-                self._ask(question)
+                self._ask(question, all(heard))
         except _PROBLEMS as error:
             self._say(f"! {' '.join(str(error).split())}")
         except KeyboardInterrupt:
@@ -98,14 +102,24 @@ class Terminal:
             raise ValueError(f"there is no command /{name}: /help lists them")
         self._commands[name](rest)
 
-    def _ask(self, question: str) -> None:
+    def _ask(self, question: str, heard: bool) -> None:
+        """heard: whether the model can hear the recordings of the same line."""
         asked = _as_edit(question)
-        if asked is not None and self._rules_alone:
+        if asked is not None and (self._rules_alone or (self.sounds and self.sounds[-1].long)):
             self._change(asked)
             return
+        if not heard:
+            raise ValueError("the question was not asked: the recording beside it is too long")
         parts = [*({"audio": str(path)} for path in self._new), {"text": question}]
-        for piece in self.chat.stream(parts):
-            self.write(piece)
+        try:
+            for piece in self.chat.stream(parts):
+                self.write(piece)
+        except _PROBLEMS as error:
+            if not self._new:
+                raise
+            # It may be due to one of them, and would be so for each later question.
+            names, self._new = ", ".join(path.name for path in self._new), []
+            raise ValueError(f"{error} ({names}: not with the next question unless added again)") from error
         self._new = []
         reply = self.chat.last_reply
         assert reply is not None  # a finished stream leaves one
@@ -136,13 +150,17 @@ class Terminal:
     def _edit(self, rest: str) -> None:
         self._change(read_instruction(rest))
 
-    def _add(self, path: Path) -> None:
-        wave = load_audio(path)
-        self.sounds.append(Sound(path, len(wave) / SAMPLE_RATE))
-        self._new.append(path)
-        self._say(
-            f"[{len(self.sounds)}] {path.name}, {self.sounds[-1].seconds:.1f} s: goes with your next question"
-        )
+    def _add(self, path: Path) -> bool:
+        """Whether it goes with the next question."""
+        sound = Sound(path, len(load_audio(path)) / SAMPLE_RATE)
+        self.sounds.append(sound)
+        if sound.long:
+            use = f"longer than {MAX_SECONDS:.0f} s, so for /words, /play and edits, not for questions"
+        else:
+            self._new.append(path)
+            use = "goes with your next question"
+        self._say(f"[{len(self.sounds)}] {path.name}, {sound.seconds:.1f} s: {use}")
+        return not sound.long
 
     def _add_named(self, rest: str) -> None:
         paths, left = split_paths(rest)

@@ -11,10 +11,13 @@ import termios
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 import qwen_audio
 from qwen_audio.api import load
+from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.chat import Chat, Reply
 from qwen_audio.chatml import Turn
 from qwen_audio.questions import Questions
@@ -139,6 +142,37 @@ def test_saving_replaces_a_saved_dialogue_and_nothing_else(model, talk, tmp_path
         if turns:
             session("/undo")
     assert gone.read_bytes() == WORDS.read_bytes()
+
+
+def test_a_recording_too_long_for_questions_is_there_for_the_rest(model, talk, tmp_path):
+    wave = load_audio(talk)
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.concatenate([wave, np.zeros(30 * SAMPLE_RATE, np.float32)]), SAMPLE_RATE)
+    for chat in (Questions(model), Scripted(model.model, model.processor)):
+        session = Session(model, chat)
+        shown = session(f"/add {long}")
+        assert "33.4 s: longer than 30 s" in shown and "/words" in shown and "not for questions" in shown
+        assert "the question was not asked" in session(f"{long} Transcribe the speech.")
+        assert session("/words").split()[2] == model.transcribe(talk, word_timestamps=True).words[0].word
+        assert "[3] long.edited" in session("remove the first word")
+    session = Session(model)
+    session(str(long))
+    assert "at most 30 s" in session("Transcribe the speech.")
+    session(str(talk))
+    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
+
+
+def test_a_question_that_fails_for_its_recording_does_not_spoil_the_next(model, talk, tmp_path):
+    session = Session(model)
+    gone = tmp_path / "gone.flac"
+    gone.write_bytes(talk.read_bytes())
+    said = session(f"'{talk}' Transcribe the speech.").splitlines()[1]
+    session(str(gone))
+    gone.unlink()
+    shown = session("Which sound event is heard?")
+    assert shown.startswith("! ") and "gone.flac: not with the next question" in shown
+    assert shown.count("\n") == 1
+    assert session("Transcribe the speech.").strip() == said
 
 
 def test_an_edit_makes_a_new_recording_that_is_asked_about_next(model, talk):
