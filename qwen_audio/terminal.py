@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -19,6 +19,7 @@ from qwen_audio import player
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, load_audio
 from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
+from qwen_audio.long_audio.inputs import ENDINGS
 from qwen_audio.messages import Recording
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Terminal:
         return not sound.long
 
     def _add_named(self, rest: str) -> None:
-        paths, left = split_paths(rest)
+        paths, left = split_paths(rest, sentence=False)
         if left or not paths:
             raise AudioError(f"{left or 'nothing'!r} is no recording: /add takes the path of an audio file")
         for path in paths:
@@ -236,11 +237,14 @@ class Terminal:
         self.write(text + "\n")
 
 
-def split_paths(line: str) -> tuple[list[Path], str]:
+def split_paths(line: str, *, sentence: bool = True) -> tuple[list[Path], str]:
     """The files that a line names, and the rest of it as one text.
 
     Terminals put a file that is dragged into them as a path in quotes, with backslashes before spaces, or as a file://
     address. A line that is a path as a whole is one, spaces and all.
+
+    sentence: words may be words: only those that are written like a path name a file. Raises AudioError for one that
+    is written like the path of a recording where there is no such file.
     """
     whole = _file(line)
     if whole is not None:
@@ -250,11 +254,18 @@ def split_paths(line: str) -> tuple[list[Path], str]:
     paths: list[Path] = []
     rest: list[str] = []
     for piece in pieces:
-        path = _file(_unquoted(piece))
-        if path is None:
-            rest.append(piece)
-        else:
+        name = _unquoted(piece)
+        quoted = len(piece) > 1 and piece[0] in "\"'" and piece[0] == piece[-1]
+        ending = PurePath(name).suffix.lower()
+        address = name.startswith("file://")
+        separated = any(mark in name for mark in (os.sep, os.altsep) if mark)
+        path = _file(name) if not sentence or quoted or address or separated or ending in ENDINGS else None
+        if path is not None:
             paths.append(path)
+        elif address or ending in ENDINGS or (separated and re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", ending)):
+            raise AudioError(f"there is no file {piece}: correct it, or put a path with spaces in quotes")
+        else:
+            rest.append(piece)
     return paths, " ".join(rest)
 
 

@@ -64,10 +64,27 @@ def test_paths_are_found_however_a_terminal_writes_them(talk):
         "what's the difference?",
     )
     assert split_paths('is it "rain"? isn\'t it') == ([], 'is it "rain"? isn\'t it')
-    assert split_paths("/no/such/file.wav what?") == ([], "/no/such/file.wav what?")
-    for line in ("Is it ~5 s long?", "~~hello", "~ what?", "~nouser what?", "file://[ what?"):
+    for line in ("Is it ~5 s long?", "~~hello", "~ what?", "~nouser what?", "rain and/or wind, 3/4.5 s?"):
         assert split_paths(line) == ([], line)
     assert split_paths("x" * 5000)[0] == [] and split_paths("a\0b")[0] == []
+
+
+def test_words_are_words_and_paths_are_paths(model, talk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "the").write_bytes(talk.read_bytes())
+    (tmp_path / "w.flac").write_bytes(talk.read_bytes())
+    assert split_paths("Transcribe the speech.") == ([], "Transcribe the speech.")
+    assert split_paths("what is w.flac about") == ([Path("w.flac")], "what is about")
+    for line in ("the", "'the'", "./the"):
+        assert split_paths(line) == ([Path("the")], "")
+    session = Session(model)
+    assert "[1] the" in session("/add the w.flac") and len(session.terminal.sounds) == 2
+    session("Transcribe the speech.")
+    for piece in ("/tmp/nosuch/typo.wav", "nosuch.MP3", "./nosuch.wave", "~nouser/x.wav", "file://[/x"):
+        for line in (piece, f"{piece} What is said?", f"Tell w.flac from {piece}"):
+            shown = session(line)
+            assert shown.startswith("! ") and piece in shown and shown.count("\n") == 1, line
+    assert len(session.terminal.sounds) == 2 and len(session.terminal.chat.history) == 1
 
 
 def test_a_session(model, talk, tmp_path):
@@ -102,7 +119,8 @@ def test_a_session(model, talk, tmp_path):
         ("/load ~nouser/talk.json", "No such file"),
         ("/save ~nouser/talk.json", "No such file"),
         ("/edit " + "paint " * 100, "does not begin with what to do"),  # no name is so long
-        ("/add /no/such.wav", "no recording"),
+        ("/add /no/such.wav", "there is no file /no/such.wav"),
+        ("/add nothing", "no recording"),
         ("/edit paint it", "does not begin with what to do"),
         ("remove the word banana", "'banana' is not heard"),
     ],
