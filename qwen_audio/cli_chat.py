@@ -59,9 +59,9 @@ def chat(
             f"model: {loaded.name} ({kind}). Write or drag in the path of a recording, then ask. /help for more."
         )
     if load is not None:
-        terminal.handle(f"/load {load}")
+        terminal.load(load)
     for path in audio or []:
-        terminal.handle(f"/add {path!r}")
+        terminal.add(Path(path))
     _converse(terminal, "> " if person else "")
 
 

@@ -90,13 +90,34 @@ class Terminal:
                 self._command(command[1].lower(), (command[2] or "").strip())
                 return
             paths, question = split_paths(line)
-            heard = [self._add(path) for path in paths]
+            heard = [self.add(path) for path in paths]
             if question:
                 self._ask(question, all(heard))
         except _PROBLEMS as error:
             self._say(f"! {' '.join(str(error).split())}")
         except KeyboardInterrupt:
             self._say("\n(stopped)")
+
+    def add(self, path: Path) -> bool:
+        """A new recording; whether it goes with the next question. Raises AudioError if it cannot be read."""
+        sound = Sound(path, len(load_audio(path)) / SAMPLE_RATE)
+        self.sounds.append(sound)
+        if sound.long:
+            use = f"longer than {MAX_SECONDS:.0f} s, so for /words, /play and edits, not for questions"
+        else:
+            self._new.append(path)
+            use = "goes with your next question"
+        self._say(f"[{len(self.sounds)}] {path.name}, {sound.seconds:.1f} s: {use}")
+        return not sound.long
+
+    def load(self, path: Path) -> None:
+        """Go on with a saved dialogue. Raises ChatError or OSError if it or a recording of it cannot be read."""
+        self.chat.load(path)
+        clips = [clip for turn in self.chat.history for clip in turn.clips]
+        paths = [Path(clip.path) for clip in clips if isinstance(clip, Recording) and clip.path]
+        self.sounds = [Sound(path, len(load_audio(path)) / SAMPLE_RATE) for path in paths]
+        self._new = []
+        self._say(f"{len(self.chat.history)} turns, {len(self.sounds)} recordings; /history shows them")
 
     def _command(self, name: str, rest: str) -> None:
         if name not in self._commands:
@@ -146,29 +167,17 @@ class Terminal:
         target = _free_name(sound.path)
         done.save(target)
         self._say(done.text)
-        self._add(target)
+        self.add(target)
 
     def _edit(self, rest: str) -> None:
         self._change(read_instruction(rest))
-
-    def _add(self, path: Path) -> bool:
-        """Whether it goes with the next question."""
-        sound = Sound(path, len(load_audio(path)) / SAMPLE_RATE)
-        self.sounds.append(sound)
-        if sound.long:
-            use = f"longer than {MAX_SECONDS:.0f} s, so for /words, /play and edits, not for questions"
-        else:
-            self._new.append(path)
-            use = "goes with your next question"
-        self._say(f"[{len(self.sounds)}] {path.name}, {sound.seconds:.1f} s: {use}")
-        return not sound.long
 
     def _add_named(self, rest: str) -> None:
         paths, left = split_paths(rest, sentence=False)
         if left or not paths:
             raise AudioError(f"{left or 'nothing'!r} is no recording: /add takes the path of an audio file")
         for path in paths:
-            self._add(path)
+            self.add(path)
 
     def _list(self, _: str) -> None:
         lines = [f"[{n}] {s.path} ({s.seconds:.1f} s)" for n, s in enumerate(self.sounds, start=1)]
@@ -215,12 +224,7 @@ class Terminal:
     def _load(self, rest: str) -> None:
         if not rest:
             raise ValueError("name a file: /load talk.json")
-        self.chat.load(_path(rest))
-        clips = [clip for turn in self.chat.history for clip in turn.clips]
-        paths = [Path(clip.path) for clip in clips if isinstance(clip, Recording) and clip.path]
-        self.sounds = [Sound(path, len(load_audio(path)) / SAMPLE_RATE) for path in paths]
-        self._new = []
-        self._say(f"{len(self.chat.history)} turns, {len(self.sounds)} recordings; /history shows them")
+        self.load(_path(rest))
 
     def _sound(self, number: str) -> Sound:
         """A recording by its number, or the newest."""

@@ -1,6 +1,7 @@
 """Chat in the terminal: lines of a person, files dragged in, commands, edits, a real pseudo-terminal."""
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -20,6 +21,7 @@ from qwen_audio.api import load
 from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.chat import Chat, Reply
 from qwen_audio.chatml import Turn
+from qwen_audio.cli import main
 from qwen_audio.questions import Questions
 from qwen_audio.terminal import Quit, Terminal, split_paths
 
@@ -302,6 +304,40 @@ def test_through_a_pipe(talk):
     command = [sys.executable, "-m", "qwen_audio.cli", "chat", "--device", "cpu"]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and load(device="cpu").transcribe(talk).text in done.stdout, done.stderr
+
+
+def run_chat(monkeypatch, *arguments):
+    """The exit code of the verb without a line to read."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(SystemExit) as ended:
+        main(["chat", *map(str, arguments), "--device", "cpu"])
+    return ended.value.code
+
+
+def test_recordings_of_any_name_are_there_from_the_beginning(model, tmp_path, monkeypatch, capsys):
+    odd = tmp_path / 'it\'s a "talk" \\ ~.flac'
+    odd.write_bytes(WORDS.read_bytes())
+    saved = tmp_path / 'it\'s  a "talk".json'
+    session = Session(model)
+    session(str(odd))
+    session("Transcribe the speech.")
+    session.terminal.chat.save(saved)
+    assert run_chat(monkeypatch, odd, "--load", saved) == 0
+    shown = capsys.readouterr().out
+    assert "1 turns, 1 recordings" in shown and f"[2] {odd.name}, 3.4 s" in shown
+
+
+def test_a_chat_does_not_begin_with_what_cannot_be_read(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notes.txt").write_text("no sound")
+    for arguments in (
+        (tmp_path / "gone.wav",),
+        (WORDS, tmp_path / "notes.txt"),
+        ("--load", tmp_path / "gone.json"),
+        ("--load", tmp_path / "notes.txt"),
+    ):
+        assert run_chat(monkeypatch, *arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and arguments[-1].name in error and error.count("\n") == 1
 
 
 def test_escape_codes_do_not_reach_the_terminal(capsys):
