@@ -21,6 +21,7 @@ from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.long_audio.inputs import ENDINGS
 from qwen_audio.messages import Recording
+from qwen_audio.serve.job import EngineBusy, EngineClosed
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -41,6 +42,7 @@ front of the question. "remove the word seven", "bleep from 1 to 2" and the like
   /quit          end (so does Ctrl-D; Ctrl-C stops an answer, or drops the line)"""
 
 _PROBLEMS = (ValueError, OSError)  # what a user's input can cause; AudioError and ChatError are ValueErrors
+_REFUSALS = (EngineBusy, EngineClosed)  # other users of the same model; the same question may work later
 
 
 class Quit(Exception):
@@ -93,7 +95,7 @@ class Terminal:
             heard = [self.add(path) for path in paths]
             if question:
                 self._ask(question, all(heard))
-        except _PROBLEMS as error:
+        except (*_PROBLEMS, *_REFUSALS) as error:
             self._say(f"! {' '.join(str(error).split())}")
         except KeyboardInterrupt:
             self._say("\n(stopped)")

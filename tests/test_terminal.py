@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -17,12 +19,13 @@ import pytest
 import soundfile
 
 import qwen_audio
-from qwen_audio.api import load
+from qwen_audio.api import QwenAudio, load
 from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.chat import Chat, Reply
 from qwen_audio.chatml import Turn
 from qwen_audio.cli import main
 from qwen_audio.questions import Questions
+from qwen_audio.serve.engine import Engine
 from qwen_audio.terminal import Quit, Terminal, split_paths
 
 CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
@@ -204,6 +207,57 @@ def test_an_edit_makes_a_new_recording_that_is_asked_about_next(model, talk):
     assert session("Transcribe the speech.").split() == before[:-1]
     assert "my talk.edited-2.wav" in session("/edit bleep the first word")
     assert talk.read_bytes() == WORDS.read_bytes()
+
+
+@pytest.fixture
+def busy(model):
+    """A model whose engine does something else until the event is set, by itself after some seconds."""
+    begun, on = threading.Event(), threading.Event()
+    copy = QwenAudio(model.model, model.processor)
+    copy._engine = Engine(model.model, model.processor, queue_limit=1)
+    other = threading.Thread(target=copy.engine.call, args=(lambda: (begun.set(), on.wait(10)),))
+    other.start()
+    assert begun.wait(10)
+    yield copy, on, other
+    on.set()
+    other.join()
+    copy.engine.close()
+
+
+def waits_for_its_turn(model):
+    end = time.monotonic() + 5
+    while not model.engine.waiting and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_a_stopped_question_leaves_the_engine_at_once(busy, talk):
+    model, on, other = busy
+    session = Session(model)
+    session(str(talk))
+
+    def stop():
+        waits_for_its_turn(model)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    assert session("Transcribe the speech.") == "\n(stopped)\n"
+    assert other.is_alive() and model.engine.waiting == 0  # no token was due yet
+    on.set()
+    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
+
+
+def test_a_full_queue_is_one_sentence_and_the_question_can_be_asked_again(busy, talk):
+    model, on, _ = busy
+    session = Session(model)
+    session(str(talk))
+    waiting = threading.Thread(target=model.engine.call, args=(lambda: None,))
+    waiting.start()
+    waits_for_its_turn(model)
+    shown = session("Transcribe the speech.")
+    assert shown.startswith("! ") and "try again later" in shown and shown.count("\n") == 1
+    on.set()
+    waiting.join()
+    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
 
 
 class Scripted(Chat):
