@@ -339,12 +339,11 @@ def test_in_a_real_terminal(talk):
         until("> ")
         os.write(main, b"Transcribe the speech.\n")
         until(said)
-        os.write(main, b"\x03")  # just after an answer
-        until("> ")
-        os.write(main, b"\x03")
-        until("> ")
-        os.write(main, b"/history\n")
-        until(said)  # the session is the same, and what was typed was no command
+        for _ in range(3):  # the first just after an answer, or before its end was seen
+            os.write(main, b"\x03")
+            time.sleep(0.3)  # keys that come with a signal may go with it
+        os.write(main, b"/audio\n")
+        until(str(talk))  # the session is the same
         until("> ")
         os.write(main, b"\x04")
         assert process.wait(30) == 0
