@@ -41,8 +41,9 @@ from qwen_audio.messages import Recording, parse_messages, parse_query
 from qwen_audio.serve.engine import Engine
 
 ANSWER_TOKENS = 512  # published default
+_KINDS = {"system": str, "numbering": str, "window": int, "turns": list}  # what a saved dialogue holds
 
-__all__ = ["ANSWER_TOKENS", "Chat", "ChatError", "Reply"]
+__all__ = ["ANSWER_TOKENS", "Chat", "ChatError", "Reply", "is_saved"]
 
 
 @dataclass(frozen=True)
@@ -282,13 +283,26 @@ def _saved(part: str | Clip) -> dict[str, str]:
     return {"audio": "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()}
 
 
+def is_saved(path: Path) -> bool:
+    """Whether a file is a dialogue that `Chat.save` wrote; its recordings may be gone. OSError if it cannot be read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(1) != b"{":  # no recording is read as a whole
+            return False
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(data, dict) and all(isinstance(data.get(key), kind) for key, kind in _KINDS.items())
+
+
 def _read_saved(path: Path) -> tuple[str, str, int, list[Turn]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ChatError(f"{path} is not JSON ({error}): give a file that Chat.save wrote") from None
-    kinds = {"system": str, "numbering": str, "window": int, "turns": list}
-    for key, kind in kinds.items():
+    for key, kind in _KINDS.items():
         if not isinstance(data, dict) or not isinstance(data.get(key), kind):
             raise ChatError(
                 f"{path}: {key} is missing or no {kind.__name__}: give a file that Chat.save wrote"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from qwen_audio.terminal import Terminal
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +41,7 @@ def chat(
     from qwen_audio.chat import Chat
     from qwen_audio.generation import CHAT
     from qwen_audio.questions import Questions
-    from qwen_audio.terminal import Quit, Terminal
+    from qwen_audio.terminal import Terminal
 
     if mode not in ("auto", "chat", "questions"):
         raise ValueError(f"--mode {mode} is not known: use auto, chat or questions")
@@ -56,16 +59,29 @@ def chat(
             f"model: {loaded.name} ({kind}). Write or drag in the path of a recording, then ask. /help for more."
         )
     if load is not None:
-        terminal.handle(f"/load {load}")
+        terminal.load(load)
     for path in audio or []:
-        terminal.handle(f"/add {path!r}")
-    try:
-        while True:
-            terminal.handle(input("> " if person else ""))
-    except (EOFError, Quit):
-        pass
-    except KeyboardInterrupt:
-        print()
+        terminal.add(Path(path))
+    _converse(terminal, "> " if person else "")
+
+
+def _converse(terminal: Terminal, prompt: str) -> None:
+    """Hand over lines until there are no more. Ctrl-C drops the line that is typed; without a prompt it ends."""
+    from qwen_audio.terminal import Quit
+
+    stopped = False
+    while True:
+        try:
+            if stopped:  # said in here, where another Ctrl-C is caught as well
+                stopped = False
+                print()
+            terminal.handle(input(prompt))
+        except (EOFError, Quit):
+            return
+        except KeyboardInterrupt:
+            if not prompt:
+                return
+            stopped = True
 
 
 def _show(text: str) -> None:

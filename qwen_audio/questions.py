@@ -9,15 +9,17 @@ not remembered, only the recordings are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qwen_audio.audio import load_audio
-from qwen_audio.chat import Chat, Reply, pass_on
+from qwen_audio.chat import ANSWER_TOKENS, Chat, Reply
 from qwen_audio.chatml import ChatError, Clip, Readable, Turn
-from qwen_audio.messages import Recording
+from qwen_audio.messages import Recording, parse_query
+from qwen_audio.requests import Output
+from qwen_audio.serve.job import Job
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -35,6 +37,19 @@ class Questions(Chat):
         super().__init__(model.model, model.processor, engine=model.engine)
         self._asked = model
 
+    def stream(
+        self, query: str | Sequence[dict[str, Any]], *, max_new_tokens: int = ANSWER_TOKENS
+    ) -> Iterator[str]:
+        """As `Chat.stream`; it waits in the caller's thread, so that Ctrl-C ends the answer at once, before any text.
+
+        Raises EngineBusy where too many wait.
+        """
+        turn = parse_query(query)
+        asked = self._ask(self.history, turn, max_new_tokens)
+        yield from _pieces(asked)
+        with self._busy:
+            self._keep(self.system, self.history, turn, asked.result())
+
     def _answer(
         self,
         system: str,
@@ -43,12 +58,19 @@ class Questions(Chat):
         max_new_tokens: int,
         on_text: Callable[[str], None] | None,
     ) -> Reply:
+        asked = self._ask(history, query, max_new_tokens)
+        for piece in _pieces(asked):
+            if on_text is not None:
+                on_text(piece)
+        return self._keep(system, history, query, asked.result())
+
+    def _ask(self, history: Sequence[Turn], query: Turn, max_new_tokens: int) -> Job[Output]:
         from qwen_audio.api import Request
 
         clips = query.clips or next((turn.clips for turn in reversed(history) if turn.clips), [])
         question = " ".join(part for part in query.query if isinstance(part, str)).strip()
         if not clips:
-            raise ChatError("there is no recording yet: give one with the question")
+            raise ChatError("there is no recording yet: give one of at most 30 s with the question")
         if not question:
             raise ChatError("there is no question: write what you want to know about the recording")
         waves = [_wave(clip) for clip in clips]
@@ -58,9 +80,10 @@ class Questions(Chat):
             if task
             else Request("audio_qa", waves, question=question, max_new_tokens=max_new_tokens)
         )
-        shown = Readable()
-        stream = None if on_text is None else lambda piece: pass_on(on_text, shown.add(piece))
-        output = self._asked.engine.submit(request, on_text=stream).result()
+        return self._asked.engine.submit(request)
+
+    def _keep(self, system: str, history: Sequence[Turn], query: Turn, output: Output) -> Reply:
+        """The turn enters the history."""
         text = output.parsed.text or output.parsed.label or ""
         early = next((problem for problem in output.problems if "ended there" in problem), "")
         ended_by = "loop" if "repeated" in early else "length" if early else "end"
@@ -68,6 +91,15 @@ class Questions(Chat):
         self.system, self.history = system, [*history, Turn(query.query, text)]
         self.last_reply = reply
         return reply
+
+
+def _pieces(asked: Job[Output]) -> Iterator[str]:
+    """Text of the answer without its tags; the job is cancelled where the loop is left early."""
+    shown = Readable()
+    try:
+        yield from filter(None, map(shown.add, asked))
+    finally:
+        asked.cancel()
 
 
 def _task_of(question: str) -> str | None:

@@ -11,15 +11,17 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from qwen_audio import player
-from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
-from qwen_audio.chat import Chat
+from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, load_audio
+from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
+from qwen_audio.long_audio.inputs import ENDINGS
 from qwen_audio.messages import Recording
+from qwen_audio.serve.job import EngineBusy, EngineClosed
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -37,9 +39,10 @@ front of the question. "remove the word seven", "bleep from 1 to 2" and the like
   /save FILE     write the dialogue
   /load FILE     go on with a saved one
   /help          this
-  /quit          end (so does Ctrl-D; Ctrl-C stops an answer)"""
+  /quit          end (so does Ctrl-D; Ctrl-C stops an answer, or drops the line)"""
 
 _PROBLEMS = (ValueError, OSError)  # what a user's input can cause; AudioError and ChatError are ValueErrors
+_REFUSALS = (EngineBusy, EngineClosed)  # other users of the same model; the same question may work later
 
 
 class Quit(Exception):
@@ -52,6 +55,11 @@ class Sound:
 
     path: Path
     seconds: float
+
+    @property
+    def long(self) -> bool:
+        """Whether it is longer than what the model hears at once, so that no question can be about it."""
+        return self.seconds > MAX_SECONDS
 
 
 class Terminal:
@@ -80,32 +88,62 @@ class Terminal:
             return
         try:
             command = re.match(r"/(\w+)(?:\s+(.*))?$", line, re.S)
-            if command and not Path(line).exists():
+            if command and _file(line) is None:
                 self._command(command[1].lower(), (command[2] or "").strip())
                 return
             paths, question = split_paths(line)
-            for path in paths:
-                self._add(path)
+            heard = [self.add(path) for path in paths]
             if question:
-                self._ask(question)
-        except _PROBLEMS as error:
+                self._ask(question, all(heard))
+        except (*_PROBLEMS, *_REFUSALS) as error:
             self._say(f"! {' '.join(str(error).split())}")
         except KeyboardInterrupt:
             self._say("\n(stopped)")
+
+    def add(self, path: Path) -> bool:
+        """A new recording; whether it goes with the next question. Raises AudioError if it cannot be read."""
+        sound = Sound(path, len(load_audio(path)) / SAMPLE_RATE)
+        self.sounds.append(sound)
+        if sound.long:
+            use = f"longer than {MAX_SECONDS:.0f} s, so for /words, /play and edits, not for questions"
+        else:
+            self._new.append(path)
+            use = "goes with your next question"
+        self._say(f"[{len(self.sounds)}] {path.name}, {sound.seconds:.1f} s: {use}")
+        return not sound.long
+
+    def load(self, path: Path) -> None:
+        """Go on with a saved dialogue. Raises ChatError or OSError if it or a recording of it cannot be read."""
+        self.chat.load(path)
+        clips = [clip for turn in self.chat.history for clip in turn.clips]
+        paths = [Path(clip.path) for clip in clips if isinstance(clip, Recording) and clip.path]
+        self.sounds = [Sound(path, len(load_audio(path)) / SAMPLE_RATE) for path in paths]
+        self._new = []
+        self._say(f"{len(self.chat.history)} turns, {len(self.sounds)} recordings; /history shows them")
 
     def _command(self, name: str, rest: str) -> None:
         if name not in self._commands:
             raise ValueError(f"there is no command /{name}: /help lists them")
         self._commands[name](rest)
 
-    def _ask(self, question: str) -> None:
+    def _ask(self, question: str, heard: bool) -> None:
+        """heard: whether the model can hear the recordings of the same line."""
         asked = _as_edit(question)
-        if asked is not None and self._rules_alone:
+        if asked is not None and (self._rules_alone or (self.sounds and self.sounds[-1].long)):
             self._change(asked)
             return
+        if not heard:
+            raise ValueError("the question was not asked: the recording beside it is too long")
         parts = [*({"audio": str(path)} for path in self._new), {"text": question}]
-        for piece in self.chat.stream(parts):
-            self.write(piece)
+        try:
+            for piece in self.chat.stream(parts):
+                self.write(piece)
+        except _PROBLEMS as error:
+            if not self._new:
+                raise
+            # It may be due to one of them, and would be so for each later question.
+            names, self._new = ", ".join(path.name for path in self._new), []
+            raise ValueError(f"{error} ({names}: not with the next question unless added again)") from error
         self._new = []
         reply = self.chat.last_reply
         assert reply is not None  # a finished stream leaves one
@@ -131,25 +169,17 @@ class Terminal:
         target = _free_name(sound.path)
         done.save(target)
         self._say(done.text)
-        self._add(target)
+        self.add(target)
 
     def _edit(self, rest: str) -> None:
         self._change(read_instruction(rest))
 
-    def _add(self, path: Path) -> None:
-        wave = load_audio(path)
-        self.sounds.append(Sound(path, len(wave) / SAMPLE_RATE))
-        self._new.append(path)
-        self._say(
-            f"[{len(self.sounds)}] {path.name}, {self.sounds[-1].seconds:.1f} s: goes with your next question"
-        )
-
     def _add_named(self, rest: str) -> None:
-        paths, left = split_paths(rest)
+        paths, left = split_paths(rest, sentence=False)
         if left or not paths:
             raise AudioError(f"{left or 'nothing'!r} is no recording: /add takes the path of an audio file")
         for path in paths:
-            self._add(path)
+            self.add(path)
 
     def _list(self, _: str) -> None:
         lines = [f"[{n}] {s.path} ({s.seconds:.1f} s)" for n, s in enumerate(self.sounds, start=1)]
@@ -185,18 +215,18 @@ class Terminal:
     def _save(self, rest: str) -> None:
         if not rest:
             raise ValueError("name a file: /save talk.json")
-        self.chat.save(Path(rest).expanduser())
+        path = _path(rest)
+        if path.resolve() in [sound.path.resolve() for sound in self.sounds]:
+            raise ValueError(f"{rest} is a recording of this session: name another file")
+        if path.exists() and not is_saved(path):
+            raise ValueError(f"{rest} is there already and no saved dialogue: name another file")
+        self.chat.save(path)
         self._say(f"written: {rest}")
 
     def _load(self, rest: str) -> None:
         if not rest:
             raise ValueError("name a file: /load talk.json")
-        self.chat.load(Path(rest).expanduser())
-        clips = [clip for turn in self.chat.history for clip in turn.clips]
-        paths = [Path(clip.path) for clip in clips if isinstance(clip, Recording) and clip.path]
-        self.sounds = [Sound(path, len(load_audio(path)) / SAMPLE_RATE) for path in paths]
-        self._new = []
-        self._say(f"{len(self.chat.history)} turns, {len(self.sounds)} recordings; /history shows them")
+        self.load(_path(rest))
 
     def _sound(self, number: str) -> Sound:
         """A recording by its number, or the newest."""
@@ -213,11 +243,14 @@ class Terminal:
         self.write(text + "\n")
 
 
-def split_paths(line: str) -> tuple[list[Path], str]:
+def split_paths(line: str, *, sentence: bool = True) -> tuple[list[Path], str]:
     """The files that a line names, and the rest of it as one text.
 
     Terminals put a file that is dragged into them as a path in quotes, with backslashes before spaces, or as a file://
     address. A line that is a path as a whole is one, spaces and all.
+
+    sentence: words may be words: only those that are written like a path name a file. Raises AudioError for one that
+    is written like the path of a recording where there is no such file.
     """
     whole = _file(line)
     if whole is not None:
@@ -227,11 +260,18 @@ def split_paths(line: str) -> tuple[list[Path], str]:
     paths: list[Path] = []
     rest: list[str] = []
     for piece in pieces:
-        path = _file(_unquoted(piece))
-        if path is None:
-            rest.append(piece)
-        else:
+        name = _unquoted(piece)
+        quoted = len(piece) > 1 and piece[0] in "\"'" and piece[0] == piece[-1]
+        ending = PurePath(name).suffix.lower()
+        address = name.startswith("file://")
+        separated = any(mark in name for mark in (os.sep, os.altsep) if mark)
+        path = _file(name) if not sentence or quoted or address or separated or ending in ENDINGS else None
+        if path is not None:
             paths.append(path)
+        elif address or ending in ENDINGS or (separated and re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", ending)):
+            raise AudioError(f"there is no file {piece}: correct it, or put a path with spaces in quotes")
+        else:
+            rest.append(piece)
     return paths, " ".join(rest)
 
 
@@ -246,13 +286,18 @@ def _unquoted(piece: str) -> str:
 
 def _file(text: str) -> Path | None:
     """The file of this name, if there is one."""
-    if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
-    path = Path(text).expanduser()
+    path = _path(text)
     try:
         return path if text and path.is_file() else None
     except OSError:  # a question can be longer than a name may be
         return None
+
+
+def _path(text: str) -> Path:
+    """The path that a name or a file:// address stands for, whether anything is there or not."""
+    if text.startswith("file://"):
+        text = "/" + unquote(text.removeprefix("file://").partition("/")[2])
+    return Path(os.path.expanduser(text))  # unlike Path's own, leaves the `~5` of "is it ~5 s long?" alone
 
 
 def _as_edit(question: str) -> Instruction | None:

@@ -1,20 +1,31 @@
 """Chat in the terminal: lines of a person, files dragged in, commands, edits, a real pseudo-terminal."""
 
+import fcntl
+import io
+import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 import qwen_audio
-from qwen_audio.api import load
+from qwen_audio.api import QwenAudio, load
+from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.chat import Chat, Reply
 from qwen_audio.chatml import Turn
+from qwen_audio.cli import main
 from qwen_audio.questions import Questions
+from qwen_audio.serve.engine import Engine
 from qwen_audio.terminal import Quit, Terminal, split_paths
 
 CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
@@ -58,8 +69,27 @@ def test_paths_are_found_however_a_terminal_writes_them(talk):
         "what's the difference?",
     )
     assert split_paths('is it "rain"? isn\'t it') == ([], 'is it "rain"? isn\'t it')
-    assert split_paths("/no/such/file.wav what?") == ([], "/no/such/file.wav what?")
+    for line in ("Is it ~5 s long?", "~~hello", "~ what?", "~nouser what?", "rain and/or wind, 3/4.5 s?"):
+        assert split_paths(line) == ([], line)
     assert split_paths("x" * 5000)[0] == [] and split_paths("a\0b")[0] == []
+
+
+def test_words_are_words_and_paths_are_paths(model, talk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "the").write_bytes(talk.read_bytes())
+    (tmp_path / "w.flac").write_bytes(talk.read_bytes())
+    assert split_paths("Transcribe the speech.") == ([], "Transcribe the speech.")
+    assert split_paths("what is w.flac about") == ([Path("w.flac")], "what is about")
+    for line in ("the", "'the'", "./the"):
+        assert split_paths(line) == ([Path("the")], "")
+    session = Session(model)
+    assert "[1] the" in session("/add the w.flac") and len(session.terminal.sounds) == 2
+    session("Transcribe the speech.")
+    for piece in ("/tmp/nosuch/typo.wav", "nosuch.MP3", "./nosuch.wave", "~nouser/x.wav", "file://[/x"):
+        for line in (piece, f"{piece} What is said?", f"Tell w.flac from {piece}"):
+            shown = session(line)
+            assert shown.startswith("! ") and piece in shown and shown.count("\n") == 1, line
+    assert len(session.terminal.sounds) == 2 and len(session.terminal.chat.history) == 1
 
 
 def test_a_session(model, talk, tmp_path):
@@ -91,7 +121,11 @@ def test_a_session(model, talk, tmp_path):
         ("/words x", "no recording x"),
         ("/save", "name a file"),
         ("/load /no/such/file.json", "No such file"),
-        ("/add /no/such.wav", "no recording"),
+        ("/load ~nouser/talk.json", "No such file"),
+        ("/save ~nouser/talk.json", "No such file"),
+        ("/edit " + "paint " * 100, "does not begin with what to do"),  # no name is so long
+        ("/add /no/such.wav", "there is no file /no/such.wav"),
+        ("/add nothing", "no recording"),
         ("/edit paint it", "does not begin with what to do"),
         ("remove the word banana", "'banana' is not heard"),
     ],
@@ -110,6 +144,60 @@ def test_a_file_that_is_no_audio_leaves_the_session_as_it_was(model, tmp_path):
     assert session.terminal.sounds == []
 
 
+def test_saving_replaces_a_saved_dialogue_and_nothing_else(model, talk, tmp_path):
+    session = Session(model)
+    session(str(talk))
+    session("Transcribe the speech.")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "list.json").write_text('{"turns": []}')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in before:
+        shown = session(f"/save {path}")
+        assert shown.startswith("! ") and path.name in shown and shown.count("\n") == 1
+    assert "name another file" in session(f"/save {tmp_path}")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    gone = talk.rename(tmp_path / "elsewhere.flac")
+    assert "a recording of this session" in session(f"/save {talk}") and not talk.exists()
+    saved = tmp_path / "talk.json"
+    for turns in (1, 0):  # written again, though its recording is gone
+        assert "written" in session(f"/save {saved}")
+        assert len(json.loads(saved.read_text())["turns"]) == turns
+        if turns:
+            session("/undo")
+    assert gone.read_bytes() == WORDS.read_bytes()
+
+
+def test_a_recording_too_long_for_questions_is_there_for_the_rest(model, talk, tmp_path):
+    wave = load_audio(talk)
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.concatenate([wave, np.zeros(30 * SAMPLE_RATE, np.float32)]), SAMPLE_RATE)
+    for chat in (Questions(model), Scripted(model.model, model.processor)):
+        session = Session(model, chat)
+        shown = session(f"/add {long}")
+        assert "33.4 s: longer than 30 s" in shown and "/words" in shown and "not for questions" in shown
+        assert "the question was not asked" in session(f"{long} Transcribe the speech.")
+        assert session("/words").split()[2] == model.transcribe(talk, word_timestamps=True).words[0].word
+        assert "[3] long.edited" in session("remove the first word")
+    session = Session(model)
+    session(str(long))
+    assert "at most 30 s" in session("Transcribe the speech.")
+    session(str(talk))
+    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
+
+
+def test_a_question_that_fails_for_its_recording_does_not_spoil_the_next(model, talk, tmp_path):
+    session = Session(model)
+    gone = tmp_path / "gone.flac"
+    gone.write_bytes(talk.read_bytes())
+    said = session(f"'{talk}' Transcribe the speech.").splitlines()[1]
+    session(str(gone))
+    gone.unlink()
+    shown = session("Which sound event is heard?")
+    assert shown.startswith("! ") and "gone.flac: not with the next question" in shown
+    assert shown.count("\n") == 1
+    assert session("Transcribe the speech.").strip() == said
+
+
 def test_an_edit_makes_a_new_recording_that_is_asked_about_next(model, talk):
     session = Session(model)
     session(str(talk))
@@ -119,6 +207,57 @@ def test_an_edit_makes_a_new_recording_that_is_asked_about_next(model, talk):
     assert session("Transcribe the speech.").split() == before[:-1]
     assert "my talk.edited-2.wav" in session("/edit bleep the first word")
     assert talk.read_bytes() == WORDS.read_bytes()
+
+
+@pytest.fixture
+def busy(model):
+    """A model whose engine does something else until the event is set, by itself after some seconds."""
+    begun, on = threading.Event(), threading.Event()
+    copy = QwenAudio(model.model, model.processor)
+    copy._engine = Engine(model.model, model.processor, queue_limit=1)
+    other = threading.Thread(target=copy.engine.call, args=(lambda: (begun.set(), on.wait(10)),))
+    other.start()
+    assert begun.wait(10)
+    yield copy, on, other
+    on.set()
+    other.join()
+    copy.engine.close()
+
+
+def waits_for_its_turn(model):
+    end = time.monotonic() + 5
+    while not model.engine.waiting and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_a_stopped_question_leaves_the_engine_at_once(busy, talk):
+    model, on, other = busy
+    session = Session(model)
+    session(str(talk))
+
+    def stop():
+        waits_for_its_turn(model)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    assert session("Transcribe the speech.") == "\n(stopped)\n"
+    assert other.is_alive() and model.engine.waiting == 0  # no token was due yet
+    on.set()
+    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
+
+
+def test_a_full_queue_is_one_sentence_and_the_question_can_be_asked_again(busy, talk):
+    model, on, _ = busy
+    session = Session(model)
+    session(str(talk))
+    waiting = threading.Thread(target=model.engine.call, args=(lambda: None,))
+    waiting.start()
+    waits_for_its_turn(model)
+    shown = session("Transcribe the speech.")
+    assert shown.startswith("! ") and "try again later" in shown and shown.count("\n") == 1
+    on.set()
+    waiting.join()
+    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
 
 
 class Scripted(Chat):
@@ -164,17 +303,23 @@ def test_a_player_gets_the_recording(model, talk, tmp_path, monkeypatch):
 
 
 def test_in_a_real_terminal(talk):
-    """Under a pseudo-terminal, as over SSH: a prompt, an answer, Ctrl-C at the prompt ends."""
+    """Under a pseudo-terminal, as over SSH: a prompt, an answer, Ctrl-C drops what is typed, Ctrl-D ends."""
     main, other = pty.openpty()
     env = {**os.environ, "TERM": "vt100", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "qwen_audio.cli", "chat", str(talk), "--device", "cpu"]
     process = subprocess.Popen(
-        command, stdin=other, stdout=other, stderr=other, env=env, start_new_session=True
+        command,
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env=env,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
     )
     os.close(other)
     seen = ""
 
-    def until(text, seconds=120):
+    def until(text, seconds=30):
         nonlocal seen
         end = time.monotonic() + seconds
         while text not in seen and time.monotonic() < end:
@@ -189,8 +334,16 @@ def test_in_a_real_terminal(talk):
     try:
         until("[1] my talk.flac")
         until("> ")
+        said = load(device="cpu").transcribe(talk).text
+        os.write(main, b"/save half a li\x03")
+        until("> ")
         os.write(main, b"Transcribe the speech.\n")
-        until(load(device="cpu").transcribe(talk).text)
+        until(said)
+        for _ in range(3):  # the first just after an answer, or before its end was seen
+            os.write(main, b"\x03")
+            time.sleep(0.3)  # keys that come with a signal may go with it
+        os.write(main, b"/audio\n")
+        until(str(talk))  # the session is the same
         until("> ")
         os.write(main, b"\x04")
         assert process.wait(30) == 0
@@ -204,6 +357,40 @@ def test_through_a_pipe(talk):
     command = [sys.executable, "-m", "qwen_audio.cli", "chat", "--device", "cpu"]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and load(device="cpu").transcribe(talk).text in done.stdout, done.stderr
+
+
+def run_chat(monkeypatch, *arguments):
+    """The exit code of the verb without a line to read."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(SystemExit) as ended:
+        main(["chat", *map(str, arguments), "--device", "cpu"])
+    return ended.value.code
+
+
+def test_recordings_of_any_name_are_there_from_the_beginning(model, tmp_path, monkeypatch, capsys):
+    odd = tmp_path / 'it\'s a "talk" \\ ~.flac'
+    odd.write_bytes(WORDS.read_bytes())
+    saved = tmp_path / 'it\'s  a "talk".json'
+    session = Session(model)
+    session(str(odd))
+    session("Transcribe the speech.")
+    session.terminal.chat.save(saved)
+    assert run_chat(monkeypatch, odd, "--load", saved) == 0
+    shown = capsys.readouterr().out
+    assert "1 turns, 1 recordings" in shown and f"[2] {odd.name}, 3.4 s" in shown
+
+
+def test_a_chat_does_not_begin_with_what_cannot_be_read(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notes.txt").write_text("no sound")
+    for arguments in (
+        (tmp_path / "gone.wav",),
+        (WORDS, tmp_path / "notes.txt"),
+        ("--load", tmp_path / "gone.json"),
+        ("--load", tmp_path / "notes.txt"),
+    ):
+        assert run_chat(monkeypatch, *arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and arguments[-1].name in error and error.count("\n") == 1
 
 
 def test_escape_codes_do_not_reach_the_terminal(capsys):
