@@ -168,6 +168,8 @@ class Terminal:
         done = edit(self.model, sound.path, asked)
         target = _free_name(sound.path)
         done.save(target)
+        for problem in done.problems:
+            self._say(f"! {problem}")
         self._say(done.text)
         self.add(target)
 
