@@ -66,7 +66,10 @@ def test_transcribe_as_subtitles(capsys, folder, tmp_path):
     assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == ["down.srt", "up.srt"]
     code, _, err = run(capsys, "transcribe", *both, *options)
     assert code == 2 and "needs a folder" in err
-    code, _, err = run(capsys, "transcribe", both[0], both[0], *options, "--output", tmp_path)
+    namesake = tmp_path / "other" / "up.flac"
+    namesake.parent.mkdir()
+    namesake.write_bytes(both[0].read_bytes())
+    code, _, err = run(capsys, "transcribe", both[0], namesake, *options, "--output", tmp_path)
     assert code == 2 and "same name" in err
 
 

@@ -229,3 +229,22 @@ def test_every_edit_of_the_fine_tuning_data_is_read():
             kinds.add(read.kind)
             assert all(0 <= t.start < t.end <= heard.seconds + 0.01 for t in read.targets)
     assert kinds == {"remove", "keep"}
+
+
+@pytest.mark.parametrize("text", ["bleep the words, four and nine", "bleep the words: four, nine"])
+def test_words_that_are_named_are_not_all_words(text):
+    assert [target.text for target in read_instruction(text).targets] == ["four", "nine"]
+
+
+@pytest.mark.parametrize("text", ["bleep the words and", 'remove ""', "keep the first 0 words"])
+def test_what_names_nothing_is_refused(text):
+    with pytest.raises(InstructionError, match=r"names nothing|no words") as caught:
+        read_instruction(text)
+    assert "\x00" not in str(caught.value)
+
+
+def test_a_second_is_a_unit_or_a_place():
+    targets = read_instruction("remove the first second and the last second").targets
+    assert [target.kind for target in targets] == ["time", "time"]
+    both = read_instruction("remove the word four and silence between eight and one")
+    assert [target.kind for target in both.targets] == ["words", "pauses"]

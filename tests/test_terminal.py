@@ -243,7 +243,10 @@ def test_a_stopped_question_leaves_the_engine_at_once(busy, talk):
     assert session("Transcribe the speech.") == "\n(stopped)\n"
     assert other.is_alive() and model.engine.waiting == 0  # no token was due yet
     on.set()
-    assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
+    # Nor does the recording go with it twice if the whole line is put again.
+    assert "goes with your next question" in session(f"'{talk}' Transcribe the speech.")
+    (turn,) = session.terminal.chat.history
+    assert len(turn.clips) == 1 and turn.answer == model.transcribe(talk).text
 
 
 def test_a_full_queue_is_one_sentence_and_the_question_can_be_asked_again(busy, talk):

@@ -144,13 +144,15 @@ _BOTH_ENDS = re.compile(
 _PLACE = rf"(?:{_ORDINAL})\b(?:\s+(?:{_COUNT})\b)?"
 _SPLIT = r"\s*(?:,\s*and\b|,|\band\b|&)\s*"
 _PLACES = re.compile(
-    rf"\b(?P<places>{_PLACE}(?:{_SPLIT}(?:the\s+)?{_PLACE})+)(?!{_SPLIT})(?P<what>\s+[^,&]+?)(?={_SPLIT}|$)",
+    # Not the unit of "the first second and the last second".
+    rf"\b(?<!first )(?<!last )(?<!final )(?<!\d )"
+    rf"(?P<places>{_PLACE}(?:{_SPLIT}(?:the\s+)?{_PLACE})+)(?!{_SPLIT})(?P<what>\s+[^,&]+?)(?={_SPLIT}|$)",
     re.I,
 )
 # A second verb: what follows it must not read as a part of a name ("find and replace", "drop of water").
 _SECOND_VERB = re.compile(
     rf"(?:[,;.&]|\band\b|\bthen\b)\s*(?:{_POLITE}[\s,]+)*(?:{'|'.join(pattern for _, pattern in _VERBS)})"
-    r"\s+(?!(?:and|or|of|at|on|sounds?|noises?)\b|&)[\w\x00]",
+    r"\s+(?!(?:and|or|of|at|on|between|sounds?|noises?)\b|&)[\w\x00]",
     re.I,
 )
 EXAMPLE = (
@@ -205,10 +207,15 @@ def _targets(text: str) -> tuple[Target, ...]:
     for pattern, kept in ((_BETWEEN, rf"between \1{_INNER_AND}"), (_BOTH_ENDS, rf"\1{_INNER_AND}")):
         whole = pattern.sub(kept, whole)
     whole = _PLACES.sub(_each_place, whole)
-    for part in re.split(_SPLIT, whole):
-        if part:
+    parts = re.split(_SPLIT, whole)
+    for part in parts:
+        if len(parts) > 1 and re.fullmatch(r"the words:?", part, re.I):
+            before = "words"  # "the words, four and eight": not all of them
+        elif part:
             target, before = _target(part.replace(_INNER_AND, " and "), held, before)
             targets.append(target)
+    if before and not targets:
+        raise InstructionError(f"{text!r} names nothing: {EXAMPLE}")
     return tuple(targets)
 
 
@@ -243,6 +250,8 @@ def _target(part: str, held: list[str], before: str) -> tuple[Target, str]:
     match = re.fullmatch(rf"(?:only |the )*({_ORDINAL})\s+(\d+|{numbers})\s+words?", part, re.I)
     if match and abs(_ORDINALS[match[1].lower()]) == 1:
         count = _NUMBERS.get(match[2].lower()) or int(match[2])
+        if not count:
+            raise InstructionError(f"{part!r} are no words: give 1 or more")
         return Target("position", which=_ORDINALS[match[1].lower()], count=count), before
     match = re.fullmatch(rf"(?:only |the )*({_ORDINAL})\s+word", part, re.I)
     if match:
@@ -273,12 +282,13 @@ def _named(part: str, held: list[str], before: str) -> tuple[Target, str]:
     )
     assert match is not None  # every part of it is optional
     kind = (match["kind"] or before or "").lower()
-    name = re.sub("\x00(\\d+)\x00", lambda m: held[int(m[1])], match["name"]).strip()
+    name = re.sub("\x00(\\d+)\x00", lambda m: held[int(m[1])], match["name"]).strip(" :")
     which = _ORDINALS[match["which"].lower()] if match["which"] else None
     if not name and match["which"]:  # "the second" of nothing
         name, which = match["which"], None
     if not name:
-        raise InstructionError(f"{part!r} names nothing: {EXAMPLE}")
+        shown = re.sub("\x00\\d+\x00", '""', part)
+        raise InstructionError(f"{shown!r} names nothing: {EXAMPLE}")
     quoted = "\x00" in match["name"]
     if "word" in kind or "phrase" in kind or (quoted and not match["after"]):
         return Target("words", name, which), kind

@@ -9,7 +9,7 @@ The recording keeps its rate and its channels; the model hears a copy at 16 kHz.
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ class Edited:
         """Write the recording; the ending says the format (wav, flac, ogg, mp3). It appears whole or not at all.
 
         Its samples are written as those of the original where the format can do that. What passes full scale is kept in
-        a wav, as floats; another format clips it, which adds a sentence to `problems`.
+        a wav, as floats; flac clips it, which adds a sentence to `problems`.
 
         Raises ValueError for another ending, or a rate or a number of channels that the format does not have.
         """
@@ -88,12 +88,13 @@ class Edited:
         peak = float(np.abs(self.samples).max(initial=0.0))
         subtype = _subtype(style, self.subtype, loud=peak > 1)
         target.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
-        os.close(number)
+        name = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
         try:
-            soundfile.write(name, self.samples.T, self.rate, format=style, subtype=subtype)
-            os.chmod(name, 0o644)
+            with name.open("xb") as file:
+                soundfile.write(file, self.samples.T, self.rate, format=style, subtype=subtype)
             os.replace(name, target)
+        except OSError as error:  # it would name the temporary file
+            raise OSError(error.errno, error.strerror, str(target)) from None
         except (soundfile.LibsndfileError, ValueError) as error:
             channels = len(self.samples)
             raise ValueError(
@@ -101,8 +102,8 @@ class Edited:
                 f"({getattr(error, 'error_string', error)}): let its name end in .wav"
             ) from None
         finally:
-            Path(name).unlink(missing_ok=True)
-        if peak > 1 and subtype not in ("FLOAT", "DOUBLE"):
+            name.unlink(missing_ok=True)
+        if peak > 1 and subtype.startswith(("PCM", "ULAW", "ALAW")):
             problem = f"{target.name} is clipped: its peak is {peak:.2f} of full scale; a .wav would keep it"
             if problem not in self.problems:
                 self.problems.append(problem)

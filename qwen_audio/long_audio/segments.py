@@ -315,7 +315,7 @@ class Segmenter:
         """The sample at which the speech of a region begins; that of its first frame if noise hides it."""
         low = max(region[0] - samples(OUTSIDE), self._offset, self._given)
         power = self._power(low, min(region[0] + samples(INSIDE), region[1]))
-        loud = np.flatnonzero(power >= self._level(region, power[: region[0] - low]))
+        loud = np.flatnonzero(power >= self._level(region, power[: max(0, region[0] - low)]))
         if not len(loud) or (loud[0] == 0 and low > 0):
             return region[0]
         return low + int(loud[0])
