@@ -7,6 +7,7 @@
     python benchmarks/long_audio.py fixed --out out/long --minutes 10
     python benchmarks/long_audio.py kill --out out/long --minutes 5
     python benchmarks/long_audio.py invented --corpus ../shared/corpus --out out/long
+    python benchmarks/long_audio.py lost --corpus ../shared/corpus --out out/long
 
 Figures are those of the machine it runs on, with OMP_NUM_THREADS as set; the recording is the same for the same seed.
 """
@@ -275,6 +276,28 @@ def invented(options: argparse.Namespace) -> None:
         )
 
 
+def lost(options: argparse.Namespace) -> None:
+    """Clips of speech in which the detector finds none, and word error with it and without."""
+    if not options.corpus:
+        raise SystemExit("lost needs --corpus")
+    model = qwen_audio.load()
+    found: dict[str, list[dict]] = {}
+    for row in rows(options.corpus):
+        if row["task"] == "asr":
+            found.setdefault(row["source"], []).append(row)
+    for source, clips in found.items():
+        waves = [load_audio(options.corpus / row["path"]) for row in clips]
+        said = [row["text"].lower() for row in clips]
+        heard = [model.transcribe((wave, RATE)).text.lower() for wave in waves]
+        whole = [spoken(model, [wave], 1).lower() for wave in waves]
+        without = sum(not list(windows_of([wave])) for wave in waves)
+        print(
+            f"{source}: {without} of {len(clips)} clips without a window; word error {jiwer.wer(said, heard):.3f}, "
+            f"given whole {jiwer.wer(said, whole):.3f}",
+            flush=True,
+        )
+
+
 def coloured(rng: np.random.Generator, power: int, level: float) -> np.ndarray:
     """10 s of noise whose power falls with frequency to the given power."""
     spectrum = np.fft.rfft(rng.standard_normal(10 * RATE))
@@ -286,7 +309,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("step", choices=("make", "run", "cut", "windows", "fixed", "kill", "invented"))
+    parser.add_argument(
+        "step", choices=("make", "run", "cut", "windows", "fixed", "kill", "invented", "lost")
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the recording and the results")
     parser.add_argument(
         "--corpus", type=Path, help="folder with test.jsonl and valid.jsonl; synthetic speech alone if absent"
@@ -300,7 +325,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60, help="at most so many of each kind without speech")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    steps = (make, run, cut, windows, fixed, kill, invented)
+    steps = (make, run, cut, windows, fixed, kill, invented, lost)
     {step.__name__: step for step in steps}[options.step](options)
 
 

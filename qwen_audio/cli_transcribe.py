@@ -85,7 +85,7 @@ def transcribe(
         raise ValueError("--raw is for a pipe: use it with - alone")
 
     # oneDNN keeps the kernels of the last 1,024 shapes. Windows have ever new lengths, so hours of them fill that with
-    # 150 MB that are hardly used again; it reads the variable at its first convolution.
+    # 120 MB that are hardly used again; it reads the variable at its first convolution.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
     from qwen_audio.api import load

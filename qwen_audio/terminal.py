@@ -102,9 +102,8 @@ class Terminal:
 
     def add(self, path: Path) -> bool:
         """A new recording; whether it goes with the next question. Raises AudioError if it cannot be read."""
-        if path.resolve() in [
-            queued.resolve() for queued in self._new
-        ]:  # a line that is put again after Ctrl-C
+        # A line that is put again after Ctrl-C.
+        if path.resolve() in [queued.resolve() for queued in self._new]:
             self._say(f"{path.name}: goes with your next question")
             return True
         sound = Sound(path, len(load_audio(path)) / SAMPLE_RATE)

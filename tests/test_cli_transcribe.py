@@ -158,9 +158,8 @@ def test_ctrl_c_ends_a_pipe_and_what_was_heard_is_written(folder, tmp_path, kind
     command += ["--format", "json", "--output", str(tmp_path / "live.json"), "--detect", "sound"]
     command += ["--model", str(folder / "model"), "--device", "cpu"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdin.write(
-        data[: 2 * sum(map(len, heard)) + 100]
-    )  # more than a pipe holds: it listens after that
+    # More than a pipe holds: it listens after that.
+    process.stdin.write(data[: 2 * sum(map(len, heard)) + 100])
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130

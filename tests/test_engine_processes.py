@@ -12,6 +12,12 @@ import tiny
 import qwen_audio
 
 
+def run(code):
+    """A Python of its own, in the folder of the project."""
+    root = Path(__file__).parents[1]
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=120)
+
+
 def test_copies_have_engines_of_their_own():
     model = qwen_audio.load(tiny.trained()[0] / "model", device="cpu")
     assert model.transcribe(tiny.wave_of("up"), detect="sound").text == "go up"
@@ -41,13 +47,7 @@ def test_a_fork_makes_an_engine_of_its_own():
         "else:\n"
         "    assert os.wait()[1] == 0\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        timeout=120,
-    )
+    done = run(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "the engine belongs to the process that forked this one: make another one\nTrue\n"
 
@@ -62,11 +62,5 @@ def test_the_interpreter_ends_while_answers_are_made():
         "jobs = [engine.submit(more()) for _ in range(20)]\n"
         "next(iter(jobs[0])); print('end')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        timeout=120,
-    )
+    done = run(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
