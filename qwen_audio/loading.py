@@ -53,9 +53,8 @@ def load_checkpoint(
     config = _read_config(folder)
 
     import torch
-    from transformers.utils import logging
 
-    from qwen_audio.model import QwenAudioForConditionalGeneration
+    from qwen_audio.model import QwenAudioForConditionalGeneration, hf
     from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
     from qwen_audio.tokenizer import QwenAudioTokenizer
 
@@ -65,15 +64,10 @@ def load_checkpoint(
         how["quantization_config"] = quantization_config(quantization, dtype)
         if quantization == "nf4":  # such a model cannot be moved after it is made
             how["device_map"] = {"": device}
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # two bars for a model of some megabytes are noise
-    try:
+    with hf.without_progress_bars():  # two bars for a model of some megabytes are noise
         model: Any = QwenAudioForConditionalGeneration.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, **how
         )
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     try:
         tokenizer = QwenAudioTokenizer(tokenizer_file=str(folder / "tokenizer.json"))
     except Exception as error:  # the tokenizers library raises bare Exception for a broken file
@@ -153,12 +147,12 @@ def check_tensors(folder: Path, config: Any, files: list[Path]) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    from qwen_audio.model import QwenAudioForConditionalGeneration
+    from qwen_audio.model import QwenAudioForConditionalGeneration, hf
 
     with torch.device("meta"):
         skeleton = QwenAudioForConditionalGeneration(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
-    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
+    tied = hf.tied_names(skeleton)
     found: dict[str, tuple[int, ...]] = {}
     for path in files:
         try:

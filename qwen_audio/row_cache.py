@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+
+from qwen_audio.model import hf
 
 # Columns that are bought ahead.
 SLACK = 64
@@ -24,7 +25,7 @@ SLACK = 64
 Past = list[tuple[Tensor, Tensor]]
 
 
-class _Layer(CacheLayerMixin):
+class _Layer(hf.CacheLayerMixin):
     """One layer: `(slots, heads, columns, width)` of keys and of values, of which the owner says what is in use."""
 
     is_sliding = False  # a model with a sliding window masks what lies outside it
@@ -59,13 +60,13 @@ class _Layer(CacheLayerMixin):
         return -1
 
 
-class RowCache(Cache):
+class RowCache(hf.Cache):
     """The cache of a token loop.
 
     Attributes:
         lengths: positions that each row has.
         end: column where the next token of every row goes.
-        rope_frequencies: rotary frequencies of each row where the text model keeps them (modeling_text.py), or None.
+        rope_frequencies: rotary frequencies of each row where the text model keeps them (model/hf.py), or None.
     """
 
     def __init__(self) -> None:
@@ -103,18 +104,18 @@ class RowCache(Cache):
         """Take over `rows` of what was read; `spans` are the columns of each there."""
         if not rows:
             return
-        sources: list[Any] = read.layers
+        sources = hf.layers_of(read)
         lengths = [stop - begin for begin, stop in spans]
         longest = max(self.width, *lengths)
         if not self.layers:
             # Nothing of it yet; what matters is the shape of a head.
-            self.layers = [_Layer(self, one.keys[:0], one.values[:0]) for one in sources]
+            self.layers = [_Layer(self, keys[:0], values[:0]) for keys, values in sources]
         if self.rows + len(rows) > self._slots or longest > self.end:
             self._move(self.rows + len(rows), longest)
         first, end = self.rows, self.end
         alike = len(set(spans)) == 1 and list(rows) == list(range(len(rows)))
         for layer, source in zip(self._layers, sources, strict=True):
-            for store, new in zip(layer.stores, (source.keys, source.values), strict=True):
+            for store, new in zip(layer.stores, source, strict=True):
                 if alike:  # one copy for all
                     begin, stop = spans[0]
                     into = store[first : first + len(rows)]
@@ -126,7 +127,7 @@ class RowCache(Cache):
                 ):
                     store[slot, :, : end - length] = 0  # what is masked must still be a number
                     store[slot, :, end - length : end] = new[row, :, begin:stop]
-        frequencies = getattr(read, "rope_frequencies", None)
+        frequencies = hf.frequencies_of(read)
         if frequencies is not None:
             mine = frequencies[list(rows)]
             both = (mine,) if self.rope_frequencies is None else (self.rope_frequencies, mine)
@@ -168,7 +169,7 @@ class RowCache(Cache):
     def copy(self, row: int, length: int) -> DynamicCache:
         """A cache of a row's first `length` positions, in memory of its own."""
         begin = self.end - self.lengths[row]
-        return as_cache(
+        return hf.cache_holding(
             [
                 (
                     layer.stores[0][row : row + 1, :, begin : begin + length].clone(),
@@ -193,28 +194,17 @@ class RowCache(Cache):
         self.end, self._slots, self._columns = width, slots, columns
 
 
-def past_of(cache: Any, row: int = 0, span: slice = slice(None)) -> Past:
+def past_of(cache: hf.Cache, row: int = 0, span: slice = slice(None)) -> Past:
     """Views of the keys and values of one row of a cache of transformers."""
     return [
-        (layer.keys[row : row + 1, :, span], layer.values[row : row + 1, :, span]) for layer in cache.layers
+        (keys[row : row + 1, :, span], values[row : row + 1, :, span]) for keys, values in hf.layers_of(cache)
     ]
-
-
-def as_cache(layers: Past) -> DynamicCache:
-    """A cache of transformers that holds these tensors `(B, heads, length, width)`, not copies of them."""
-    cache = DynamicCache()
-    for keys, values in layers:
-        layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
 
 
 def pad_past(pasts: Sequence[Past]) -> DynamicCache:
     """One cache of several rows, shorter ones padded with zeros on the left."""
     if len(pasts) == 1:
-        return as_cache(pasts[0])
+        return hf.cache_holding(pasts[0])
     lengths = [past[0][0].shape[2] for past in pasts]
     width = max(lengths)
     joined: Past = []
@@ -227,7 +217,7 @@ def pad_past(pasts: Sequence[Past]) -> DynamicCache:
                 new[row, :, width - length :] = tensor[0]
             both.append(new)
         joined.append((both[0], both[1]))
-    return as_cache(joined)
+    return hf.cache_holding(joined)
 
 
 def rotary_scale(model: Any, length: int) -> float:

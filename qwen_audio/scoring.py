@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from qwen_audio import tags
 from qwen_audio.audio import log_mel
+from qwen_audio.model import hf
 from qwen_audio.tags import Segment
 from qwen_audio.token_loop import Row, decode
 
@@ -85,7 +85,7 @@ def score_in_parts(
     first = read.logits[0, -1].float()
     for start in range(0, len(encoded), group):
         part = encoded[start : start + group]
-        yield _score_group(model, read.past_key_values, first, part, int(tokenizer.eos_token_id))
+        yield _score_group(model, hf.cache_of(read), first, part, int(tokenizer.eos_token_id))
 
 
 def _score_group(
@@ -100,10 +100,8 @@ def _score_group(
     ids = ids.to(first.device)
     logits = first.expand(len(rows), 1, -1)
     if width:
-        cache = copy.copy(prompt_cache)
-        cache.layers = [copy.copy(layer) for layer in prompt_cache.layers]
-        cache.batch_repeat_interleave(len(rows))
-        after = model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).logits
+        cache = hf.cache_argument(hf.repeated(prompt_cache, len(rows)))
+        after = model(input_ids=ids[:, :-1], **cache, use_cache=True).logits
         logits = torch.cat([logits, after.float()], dim=1)
     chosen = logits.log_softmax(-1).gather(2, ids[..., None])[..., 0]
     return [float(chosen[row, : len(answer) + 1].sum()) for row, answer in enumerate(rows)]

@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from qwen_audio.allowed import stop_ids
+from qwen_audio.model import hf
 from qwen_audio.model.processing_qwen_audio import pad_mels
-from qwen_audio.row_cache import SLACK, Past, RowCache, as_cache, pad_past, past_of, same_keys
+from qwen_audio.row_cache import SLACK, Past, RowCache, pad_past, past_of, same_keys
 from qwen_audio.sampling import RowSampler, Sampling
 from qwen_audio.stopping import repeated_block
 from qwen_audio.streaming import RowText
@@ -204,7 +205,7 @@ class TokenLoop:
             input_ids=now.tokens,
             attention_mask=mask,
             position_ids=now.positions,
-            past_key_values=cache,
+            **hf.cache_argument(cache),
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
@@ -318,7 +319,7 @@ class TokenLoop:
             input_ids=padded.to(device),
             attention_mask=None if mask is None else mask.to(device),
             position_ids=positions.to(device),
-            past_key_values=cache,
+            **hf.cache_argument(cache),
             use_cache=True,
             logits_to_keep=last.to(device) if len(set(new)) > 1 else 1,
             **features,
@@ -355,10 +356,7 @@ class _Read:
         self.spans = [self.spans[at] for at in rows]
         self.logits = self.logits[rows]
         if rows:
-            self.cache.batch_select_indices(torch.tensor(rows, device=self.logits.device))
-            frequencies = getattr(self.cache, "rope_frequencies", None)
-            if frequencies is not None:
-                self.cache.rope_frequencies = frequencies[rows]  # type: ignore[attr-defined]
+            hf.select_rows(self.cache, rows)
 
 
 def decode(model: Any, tokenizer: Any, rows: Sequence[Row]) -> list[Run]:
@@ -400,4 +398,4 @@ def _forbidden(runs: Sequence[Run], device: torch.device) -> Tensor:
 
 
 def _copy(past: Past) -> DynamicCache:
-    return as_cache([(keys.clone(), values.clone()) for keys, values in past])
+    return hf.cache_holding([(keys.clone(), values.clone()) for keys, values in past])

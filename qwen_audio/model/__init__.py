@@ -12,10 +12,10 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
 )
-from transformers.models.auto import modeling_auto
 
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
+from . import hf
 from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig, QwenAudioTextConfig
 from .modeling_encoder import QwenAudioEncoder
 from .modeling_qwen_audio import QwenAudioForConditionalGeneration
@@ -30,10 +30,7 @@ AutoModel.register(QwenAudioTextConfig, QwenAudioTextModel, exist_ok=True)
 AutoModelForCausalLM.register(QwenAudioTextConfig, QwenAudioTextForCausalLM, exist_ok=True)
 AutoModelForCausalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
 AutoModelForMultimodalLM.register(QwenAudioConfig, QwenAudioForConditionalGeneration, exist_ok=True)
-# `pipeline` and `transformers serve` do not ask the Auto class but this table of names, which has no register().
-modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.setdefault(
-    QwenAudioConfig.model_type, QwenAudioForConditionalGeneration.__name__
-)
+hf.register_for_pipelines(QwenAudioConfig.model_type, QwenAudioForConditionalGeneration.__name__)
 AutoTokenizer.register(QwenAudioConfig, QwenAudioTokenizer, exist_ok=True)
 AutoProcessor.register(QwenAudioConfig, QwenAudioProcessor, exist_ok=True)
 

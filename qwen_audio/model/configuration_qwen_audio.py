@@ -1,11 +1,11 @@
 """Configuration of Qwen-Audio: an audio encoder, a causal language model, and the ids that join them."""
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig, Qwen2Config
-from transformers.configuration_utils import SubConfigSpec
+
+from . import hf
 
 
-@strict
+@hf.strict
 class QwenAudioEncoderConfig(PreTrainedConfig):
     """The Whisper-style audio encoder. Defaults are those of Whisper-large-v2, as in the published model.
 
@@ -42,7 +42,7 @@ class QwenAudioEncoderConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
 
-@strict
+@hf.strict
 class QwenAudioConfig(PreTrainedConfig):
     """A Qwen-Audio model: `audio_config`, `text_config` (any causal LM known to transformers), token ids.
 
@@ -55,8 +55,8 @@ class QwenAudioConfig(PreTrainedConfig):
 
     model_type = "qwen_audio"
     sub_configs_defaults = {
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2"),
-        "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen_audio_encoder"),
+        "text_config": hf.SubConfigSpec(config_class=AutoConfig, model_type="qwen2"),
+        "audio_config": hf.SubConfigSpec(config_class=AutoConfig, model_type="qwen_audio_encoder"),
     }
 
     audio_config: dict | PreTrainedConfig | None = None
@@ -67,7 +67,7 @@ class QwenAudioConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
 
-@strict
+@hf.strict
 class QwenAudioTextConfig(Qwen2Config):
     """The language model of the published system: Qwen-7B. Defaults are its own.
 
@@ -86,3 +86,8 @@ class QwenAudioTextConfig(Qwen2Config):
     seq_length: int = 2048
     use_dynamic_ntk: bool = True
     use_logn_attn: bool = True
+
+    def __post_init__(self, **kwargs: object) -> None:
+        if self.hidden_act != "silu":
+            raise ValueError(f"hidden_act is {self.hidden_act!r}: this language model has silu only")
+        super().__post_init__(**kwargs)

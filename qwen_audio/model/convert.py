@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging
 
 from qwen_audio import tags
 from qwen_audio.folders import new_folder
 from qwen_audio.tensor_files import SHARD_BYTES
 
+from . import hf
 from .configuration_qwen_audio import QwenAudioConfig
 from .conversion.files import Weights
 from .conversion.kinds import ENCODERS, KINDS, kind_of
@@ -124,15 +124,10 @@ def load_published(
     """
     plan = from_published(Path(directory), None if tokenizer is None else Path(tokenizer), audio_pad_id)
     state = {output.name: output.make().clone() for output in plan.outputs}
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with hf.without_progress_bars():
         model: Any = QwenAudioForConditionalGeneration.from_pretrained(
             None, config=plan.config, state_dict=state, dtype=dtype or plan.config.dtype
         )
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     return model.eval(), None if plan.tokenizer is None else QwenAudioProcessor(plan.tokenizer)
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel, initialization
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import PreTrainedModel
 
+from . import hf
 from .configuration_qwen_audio import QwenAudioEncoderConfig
 
 # Share of padding that clips which are encoded together may have.
@@ -81,9 +80,7 @@ class QwenAudioAttention(nn.Module):
             proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
+        attend = hf.attention_function(self.config, eager_attention_forward)
         scaling = q.shape[-1] ** -0.5
         if isinstance(mask, tuple):
             clips = zip(*(t.split(mask, dim=2) for t in (q, k, v)), strict=True)
@@ -93,7 +90,7 @@ class QwenAudioAttention(nn.Module):
         return self.out_proj(out.flatten(2))
 
 
-class QwenAudioEncoderLayer(GradientCheckpointingLayer):
+class QwenAudioEncoderLayer(hf.GradientCheckpointingLayer):
     """Pre-norm transformer layer with an exact GELU."""
 
     def __init__(self, config: QwenAudioEncoderConfig) -> None:
@@ -116,7 +113,7 @@ class QwenAudioEncoderLayer(GradientCheckpointingLayer):
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
-class QwenAudioEncoder(PreTrainedModel):
+class QwenAudioEncoder(hf.SetsAttention, PreTrainedModel):
     """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers.
 
     Attributes:
@@ -150,11 +147,11 @@ class QwenAudioEncoder(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if module is self:
-            initialization.copy_(self.positional_embedding, sinusoids(*self.positional_embedding.shape))
+            hf.initialization.copy_(self.positional_embedding, sinusoids(*self.positional_embedding.shape))
         elif isinstance(module, nn.Conv1d):
             # Keep the variance: with the usual 0.02 the positions, of size 1, drown the sound for thousands of steps.
             fan_in = module.in_channels * module.kernel_size[0]
-            initialization.normal_(module.weight, mean=0.0, std=(2 / fan_in) ** 0.5)
+            hf.initialization.normal_(module.weight, mean=0.0, std=(2 / fan_in) ** 0.5)
 
     def encode(self, input_features: Tensor, feature_lengths: Tensor) -> Tensor:
         """Frames before pooling and before the final layer norm.

@@ -9,11 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, initialization
-from transformers.cache_utils import Cache
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
-from . import row_attention
+from . import hf, row_attention
 from .configuration_qwen_audio import QwenAudioConfig
 from .linear_cross_entropy import linear_cross_entropy
 from .modeling_encoder import QwenAudioEncoder, audio_tokens
@@ -23,24 +21,19 @@ IGNORE_INDEX = -100
 
 
 @dataclass
-class QwenAudioCausalLMOutput(ModelOutput):
+class QwenAudioCausalLMOutput(hf.CausalLMOutput):
     """Output of the model.
 
     Attributes:
         loss: mean cross-entropy over the labelled positions.
         logits: `(B, L or logits_to_keep, V)`; None when labels are given (see `token_losses`).
-        token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
-        past_key_values: the key-value cache.
+        cache: the key-value cache; also under its old name, `past_key_values`.
         hidden_states, attentions: of the language model, where asked for.
+        token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
         audio_frames: in training, the encoder's frames before pooling `(N, S, D)`, for a loss of their own.
     """
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
     token_losses: Tensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
     audio_frames: Tensor | None = None
 
 
@@ -78,8 +71,8 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         super()._init_weights(module)
         if module is self:
             std = self.config.get_text_config().initializer_range
-            initialization.normal_(self.audio_start_embedding, mean=0.0, std=std)
-            initialization.normal_(self.audio_end_embedding, mean=0.0, std=std)
+            hf.initialization.normal_(self.audio_start_embedding, mean=0.0, std=std)
+            hf.initialization.normal_(self.audio_end_embedding, mean=0.0, std=std)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """As in transformers, but ValueError for a model quantised with torchao, which could not be read again."""
@@ -140,10 +133,16 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         embeds = torch.where(is_end[..., None], self.audio_end_embedding.to(embeds.dtype), embeds)
         return embeds, frames
 
-    def _check_no_spans(self, input_ids: Tensor) -> None:
-        """A prompt with spans needs clips. A start that is followed by no padding is a token that a model wrote."""
+    def _spans(self, input_ids: Tensor) -> int:
+        """Audio spans in `(B, L)`. A start that is followed by no padding is a token that a model wrote."""
+        if input_ids.shape[1] < 2:
+            return 0
         begun = input_ids[:, :-1] == self.config.audio_start_token_id
-        spans = int((begun & (input_ids[:, 1:] == self.config.audio_pad_token_id)).sum())
+        return int((begun & (input_ids[:, 1:] == self.config.audio_pad_token_id)).sum())
+
+    def _check_no_spans(self, input_ids: Tensor) -> None:
+        """A prompt with spans needs clips."""
+        spans = self._spans(input_ids)
         if spans:
             raise ValueError(
                 f"input_ids hold {spans} audio spans but there are no clips: give input_features, or leave out "
@@ -166,7 +165,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{counts.tolist()} audio tokens: make input_ids and features with the same processor call"
             )
 
-    @can_return_tuple
+    @hf.can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -175,9 +174,10 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         feature_lengths: Tensor | None = None,
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        past_key_values: hf.Cache | None = None,
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
+        cache: hf.Cache | None = None,
         **kwargs: Any,
     ) -> QwenAudioCausalLMOutput:
         """One pass over a batch.
@@ -190,7 +190,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: `(B, L)`; -100 where there is none. Logits are then computed at labelled positions only, some
                 at a time (see linear_cross_entropy.py), and no cache is made unless `use_cache` asks for one.
             inputs_embeds: `(B, L, H)` instead of `input_ids`.
-            past_key_values: key-value cache of the tokens before.
+            cache, past_key_values: two names of the key-value cache of the tokens before.
             position_ids: `(B, L)`; counted from a two-dimensional mask if there is one, padding left out. Where they
                 start again at 0, with labels and without a mask, another sequence begins that sees nothing of the
                 ones before (packed rows, see `qwen_audio.data.collate`).
@@ -198,13 +198,14 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 or `(B, K)` for each.
         """
         frames = None
+        cache = hf.one_cache(cache, past_key_values)
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
             if (
                 input_features is None
                 and not torch.compiler.is_compiling()
-                and (past_key_values is None or int(past_key_values.get_seq_length()) == 0)
+                and (cache is None or int(cache.get_seq_length()) == 0)
             ):
                 self._check_no_spans(input_ids)
             inputs_embeds, frames = self._embed(input_ids, input_features, feature_lengths)
@@ -215,7 +216,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         packed = position_ids is not None and attention_mask is None and len(position_ids) == 1
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
-        if labels is not None and past_key_values is None:
+        if labels is not None and cache is None:
             # A loss needs no cache, and with one transformers does not look for packed rows.
             kwargs.setdefault("use_cache", False)
             if packed and self.config.get_text_config()._attn_implementation == row_attention.NAME:
@@ -225,11 +226,11 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            **hf.cache_argument(cache),
             **kwargs,
         )
         hidden = outputs.last_hidden_state
-        rest = {k: outputs.get(k) for k in ("past_key_values", "hidden_states", "attentions")}
+        rest = {k: outputs.get(k) for k in (hf.CACHE, "hidden_states", "attentions")}
         head = self.get_output_embeddings()
         if labels is None:
             if isinstance(logits_to_keep, Tensor) and logits_to_keep.ndim == 2:
@@ -248,16 +249,13 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Audio goes in with the prompt only: later steps find it in the cache."""
-        if kwargs.get("is_first_iteration", False):
-            begin_prompt(kwargs.get("past_key_values"))
+        """Clips go in with the ids that hold their spans: later steps find them in the cache."""
+        begin_prompt(hf.cache_of(kwargs))
         features = {k: kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
         inputs = prepare(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
-        # A draft model reads its prompt in what transformers does not call its first iteration.
-        ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
-        draft = ids is not None and ids.shape[1] > 1 and cache is not None and not int(cache.get_seq_length())
-        if draft or kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True):
+        ids = inputs.get("input_ids")
+        if features["input_features"] is not None and ids is not None and self._spans(ids):
             inputs.update(features)
         return inputs
 

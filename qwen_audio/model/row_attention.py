@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+from . import hf
 
 NAME = "by_rows"
 
@@ -52,7 +51,7 @@ def attention_by_rows(
     causal = bool(getattr(module, "is_causal", True))
     on_cpu = query.device.type == "cpu"
     if row_lengths is None and not (on_cpu and attention_mask is None and not causal):
-        out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        out, _ = hf.sdpa_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return out, None
     # Without lengths it is one clip of the encoder, which splits the clips itself.
     lengths = row_lengths or (query.shape[2],)
@@ -62,7 +61,7 @@ def attention_by_rows(
         if on_cpu:
             outs.append(_plain(q, k, v, scaling, causal))
         else:
-            outs.append(sdpa_attention_forward(module, q, k, v, None, scaling=scaling, **kwargs)[0])
+            outs.append(hf.sdpa_attention(module, q, k, v, None, scaling=scaling, **kwargs)[0])
     return torch.cat(outs, dim=1), None
 
 
@@ -79,5 +78,4 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, cau
     return (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2)
 
 
-AttentionInterface.register(NAME, attention_by_rows)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+hf.register_attention(NAME, attention_by_rows)

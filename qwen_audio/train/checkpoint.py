@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from qwen_audio.folders import new_folder
 from qwen_audio.loading import CheckpointError, read_json, weight_files
+from qwen_audio.model import hf
 from qwen_audio.tensor_files import TensorInfo, safetensors_infos
 from qwen_audio.train.checkpoint_writer import FILES, TRAINER, Writer, checkpoints, file_digest
 from qwen_audio.train.shards import STATE
@@ -179,7 +180,7 @@ def save_model(
     Raises:
         ValueError: the folder exists, or its disk is too small.
     """
-    tied = set(model.all_tied_weights_keys)
+    tied = hf.tied_names(model)
     state = {k: v.to(dtype) for k, v in model.state_dict().items() if k not in tied}
     old = model.config.dtype
     with new_folder(folder, sum(tensor.nbytes for tensor in state.values())) as unfinished:

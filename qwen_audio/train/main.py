@@ -16,7 +16,7 @@ from qwen_audio.data.augment import Augment
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.mixture import ChunkDataset, Mixture
 from qwen_audio.loading import has_adapters, load_checkpoint
-from qwen_audio.model import row_attention
+from qwen_audio.model import hf, row_attention
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
@@ -126,11 +126,7 @@ def _set_up(module: TrainingModule, config: TrainConfig, world: parallel.World, 
     by_rows = config.packing and not config.compile
     model.set_attn_implementation(row_attention.NAME if by_rows else plain)
     if config.checkpoint_activations:
-        # The name since transformers 5.23; before, there is the second only.
-        enable = (
-            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        )
-        enable({"use_reentrant": False})
+        hf.enable_checkpointing(model)
     layers: list[nn.Module] = layers_of(model)
     if config.compile:
         model.audio_tower.packs = False  # every mix of lengths would be another graph

@@ -19,8 +19,7 @@ of matrix products of another size, as in any model; `batch_size` 1 has none.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +113,18 @@ class TransformersSystem:
     def _load(self) -> tuple[str, Any, Any]:
         """Family, model and processor."""
         import torch
-        import transformers as hf
+        import transformers
         from safetensors import SafetensorError
 
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            config = hf.AutoConfig.from_pretrained(self.folder, **local)
-            processor = hf.AutoProcessor.from_pretrained(self.folder, **local)
+            config = transformers.AutoConfig.from_pretrained(self.folder, **local)
+            processor = transformers.AutoProcessor.from_pretrained(self.folder, **local)
             family = _family(config, processor)
             auto = {
-                "chat": hf.AutoModelForMultimodalLM,
-                "ctc": hf.AutoModelForCTC,
-            }.get(family, hf.AutoModelForSpeechSeq2Seq)
+                "chat": transformers.AutoModelForMultimodalLM,
+                "ctc": transformers.AutoModelForCTC,
+            }.get(family, transformers.AutoModelForSpeechSeq2Seq)
             dtype = torch.float32 if torch.device(self.device).type == "cpu" else "auto"
             model = auto.from_pretrained(
                 self.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
@@ -302,22 +301,18 @@ class TransformersSystem:
         return texts
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Any:
     """Without transformers' warnings of options that it sets itself, one for every clip."""
-    from transformers.utils import logging
+    from qwen_audio.model import hf
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+    return hf.quiet()
 
 
 def _family(config: Any, processor: Any) -> str:
     """Which of FAMILIES a folder belongs to; ValueError for none."""
-    import transformers as hf
+    import transformers
+
+    from qwen_audio.model import hf
 
     kind = type(config)
     if config.model_type == "qwen_audio":
@@ -326,15 +321,13 @@ def _family(config: Any, processor: Any) -> str:
         return "whisper"
     if (
         any(name.endswith("ForCTC") for name in config.architectures or ())
-        or kind in hf.MODEL_FOR_CTC_MAPPING
+        or kind in transformers.MODEL_FOR_CTC_MAPPING
     ):
         return "ctc"
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING
-
-    if kind in MODEL_FOR_MULTIMODAL_LM_MAPPING and hasattr(processor, "feature_extractor"):
+    if hf.is_multimodal(config) and hasattr(processor, "feature_extractor"):
         if not getattr(processor, "chat_template", None):
             raise ValueError("its processor has no chat template: save one with the processor")
         return "chat"
-    if kind in hf.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING:
+    if kind in transformers.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING:
         return "speech"
     raise ValueError(f"a {config.model_type} model hears nothing")

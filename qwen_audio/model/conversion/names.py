@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qwen_audio.loading import CheckpointError
 
+from .. import hf
 from .files import Output, TensorInfo, Weights
 
 Shape = tuple[int, ...]
@@ -98,20 +99,13 @@ def published_links(encoder_layers: int, text_layers: int) -> list[Link]:
     ]
 
 
-def class_of(config: Any) -> Any:
-    """The class of the model that a configuration describes."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    is_encoder = config.model_type == "qwen_audio_encoder"
-    return (AutoModel if is_encoder else AutoModelForCausalLM)._model_mapping[type(config)]
-
-
 def shapes_of(config: Any) -> tuple[dict[str, Shape], set[str]]:
     """Names and shapes of the tensors of the model that a configuration describes, and the names that are tied."""
     with torch.device("meta"):
-        skeleton = class_of(config)(config)
-    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
-    return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}, tied
+        skeleton = hf.model_class_of(config)(config)
+    return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}, hf.tied_names(
+        skeleton
+    )
 
 
 class TensorMismatch(CheckpointError):

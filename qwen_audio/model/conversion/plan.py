@@ -16,6 +16,7 @@ from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
+from .. import hf
 from . import names
 from .files import Output, TensorInfo, write_safetensors, write_weights
 from .vocabulary import write_tiktoken
@@ -60,7 +61,7 @@ def write(plan: Plan, folder: Path, shard_bytes: int) -> None:
 def finish_config(config: Any, outputs: list[Output]) -> None:
     """Say which class reads the directory, and the type of its weights."""
     types = {output.name: output.info.dtype for output in outputs}
-    config.architectures = [names.class_of(config).__name__]
+    config.architectures = [hf.model_class_of(config).__name__]
     embedding = next((dtype for name, dtype in types.items() if name.endswith(names.EMBEDDING)), None)
     config.dtype = embedding or outputs[0].info.dtype
     if isinstance(config, QwenAudioConfig):

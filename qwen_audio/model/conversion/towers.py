@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from qwen_audio import tags
 from qwen_audio.loading import CheckpointError, read_json
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
 from qwen_audio.model.modeling_encoder import sinusoids
 
+from .. import hf
 from . import names
 from .files import Output, TensorInfo, Weights, load_pickled, open_weights
 from .kinds import KINDS, kind_of
@@ -128,7 +129,7 @@ def _known_config(path: Path, data: Mapping[str, Any]) -> Any:
     except Exception as error:  # validators of several libraries; all mean that the file is not usable
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: model_type {data['model_type']!r} cannot be used: {reason}") from None
-    if type(config) not in AutoModelForCausalLM._model_mapping:
+    if not hf.is_causal_lm(config):
         raise CheckpointError(
             f"{path}: {data['model_type']!r} is no causal language model: give a Qwen2 or Llama-style one"
         )
