@@ -25,6 +25,7 @@ from qwen_audio.generation import CHAT, Sampling
 from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.long_audio.blocks import open_blocks
 from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
+from qwen_audio.packages import check_packages
 from qwen_audio.requests import Output, Request
 from qwen_audio.results import Answer, Classification, Passage, Transcription
 from qwen_audio.scoring import score_in_parts
@@ -295,6 +296,7 @@ def load(
     quantization.py. Raises FileNotFoundError, CheckpointError, or ValueError for a device or a quantization that
     cannot be used.
     """
+    check_packages()
     import torch
 
     if device is None:

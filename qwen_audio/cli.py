@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qwen_audio import cli_chat, cli_data, cli_edit, cli_eval, cli_plan, cli_sft, cli_transcribe
+from qwen_audio.packages import PackageError, explain
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -41,17 +42,6 @@ Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embed
 Device = Annotated[str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")]
 Format = Annotated[str, typer.Option("--format", help="text or json.")]
 Output = Annotated[Path | None, typer.Option(help="File to write instead of the screen.")]
-
-# Packages of optional parts, and the extra that brings them.
-_EXTRAS = {
-    "espeakng_loader": "synth",
-    "wordfreq": "synth",
-    "pretty_midi": "synth",
-    "peft": "train",
-    "tensorboard": "train",
-    "pocketsphinx": "eval",
-    "sounddevice": "microphone",
-}
 
 
 @app.command()
@@ -234,14 +224,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 when all went well, 2 after a mistake in the input."""
     try:
         app(args=list(arguments) if arguments is not None else None)
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+    except ImportError as error:
+        fault = error if isinstance(error, PackageError) else explain(error)
+        if fault is None:
             raise
-        print(
-            f"error: this needs {error.name}, of the extra {_EXTRAS[error.name]}: "
-            f"run pip install '.[{_EXTRAS[error.name]}]' in the project's folder",
-            file=sys.stderr,
-        )
+        complain(fault)
         raise SystemExit(2) from None
     except (ValueError, OSError, FloatingPointError) as error:
         complain(error)

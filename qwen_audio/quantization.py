@@ -7,8 +7,9 @@ Matrices are quantised one by one while a checkpoint is read. Needs `pip install
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
+
+from qwen_audio.packages import check_packages
 
 # name -> packages it needs
 QUANTIZATIONS = {"int8": ("torchao",), "nf4": ("bitsandbytes", "accelerate")}
@@ -20,16 +21,12 @@ def quantization_config(name: str, dtype: Any) -> Any:
     """The `quantization_config` of `from_pretrained`.
 
     name: "int8", weights of 8 bits with a scale for each row (torchao); or "nf4", of 4 bits in blocks of 64
-    (bitsandbytes). dtype: torch dtype to compute in. Raises ValueError for another name, or for a package that
-    is not installed.
+    (bitsandbytes). dtype: torch dtype to compute in. Raises ValueError for another name, and PackageError for
+    a package that is missing or was not run with.
     """
     if name not in QUANTIZATIONS:
         raise ValueError(f"there is no quantization {name!r}: use {' or '.join(QUANTIZATIONS)}")
-    missing = [package for package in QUANTIZATIONS[name] if find_spec(package) is None]
-    if missing:
-        raise ValueError(
-            f"quantization {name!r} needs {' and '.join(missing)}: pip install 'open-qwen-audio[quantization]'"
-        )
+    check_packages("quantization", *QUANTIZATIONS[name])
     if name == "int8":
         from torchao.quantization import Int8WeightOnlyConfig
         from transformers import TorchAoConfig

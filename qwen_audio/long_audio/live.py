@@ -21,6 +21,7 @@ from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.long_audio.ctrl_c import WAIT
 from qwen_audio.long_audio.job import Options, passage_of
 from qwen_audio.long_audio.segments import Segmenter, Window
+from qwen_audio.packages import check_packages
 from qwen_audio.results import Passage
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def microphone(ended: Callable[[], bool] = lambda: False) -> Iterator[np.ndarray
     Raises:
         ValueError: there is no microphone, or no PortAudio; or sound was lost because it is not taken fast enough.
     """
+    check_packages("microphone")
     try:
         import sounddevice
     except OSError as error:  # the package is there, the library that it needs is not

@@ -4,6 +4,11 @@ Importing this package registers the classes with transformers' Auto classes, so
 `AutoModelForCausalLM.from_pretrained(directory)` works without `trust_remote_code`.
 """
 
+# ruff: noqa: E402
+from qwen_audio.packages import check_packages
+
+check_packages()  # before anything of transformers, which may have moved
+
 from transformers import (
     AutoConfig,
     AutoModel,

@@ -6,9 +6,9 @@ Run with transformers 5.20, 5.21, 5.22, 5.23 and 5.24 (`scripts/check_versions`)
 - The key-value cache as an argument and in outputs (`CACHE` to `BackboneOutput`): `past_key_values` up to 5.23, `cache`
   since 5.24, which takes the old name until 5.40 (arguments) or 6.0 (outputs). A layer that is given the other name
   swallows it and computes without a cache, so no other file writes the name in a call.
-- Attention (`causal_mask` to `SetsAttention`): `create_causal_mask` has the same rename, and `generate` may have made the
-  mask already, one for each kind of layer; "eager" is in no table of attention functions; whether a model can change
-  its function is guessed from the text of its source file.
+- Attention (`causal_mask` to `SetsAttention`): `create_causal_mask` has the same rename, and `generate` may have made
+  the mask already, one for each kind of layer; "eager" is in no table of attention functions; whether a model can
+  change its function is guessed from the text of its source file.
 - Inside a cache (`layers_of` to `forget_frequencies`): layers with `keys` and `values`, for a cache that holds given
   tensors without a copy; they have no `dtype` since 5.24. Rotary frequencies are an attribute of our own on any cache:
   should a class refuse attributes, that is an error and not a wrong token.

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qwen_audio.packages import check_packages
+
 NEW_ROWS = "new_rows"
 _LORA = re.compile(r"\.lora_[A-Za-z]+(\.|$)")
 
@@ -79,6 +81,7 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, targets: Seque
     Raises:
         ValueError: the language model has no such layer.
     """
+    check_packages("train", "peft")
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(

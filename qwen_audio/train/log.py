@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qwen_audio.packages import check_packages
 from qwen_audio.train.parallel import World
 
 
@@ -53,6 +54,7 @@ class Log:
         if world.first:
             self._drop_after(step)
             if tensorboard:
+                check_packages("train", "tensorboard")
                 from torch.utils.tensorboard import SummaryWriter
 
                 self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)

@@ -19,6 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 from qwen_audio.data.synthetic.mandarin import part_compounds
+from qwen_audio.packages import check_packages
 
 ESPEAK_RATE = 22050  # the rate espeak-ng synthesises at, samples per second
 
@@ -96,6 +97,7 @@ class _Engine:
     """The library of this process: one voice at a time, guarded by a lock."""
 
     def __init__(self) -> None:
+        check_packages("synth", "espeakng-loader")
         import espeakng_loader
 
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())

@@ -24,6 +24,7 @@ import numpy as np
 from scipy.signal import lfilter, resample_poly
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.packages import check_packages
 
 # Notes are rendered at twice the output rate, so that what a transposed sample has above 8 kHz is filtered
 # away instead of folding back.
@@ -74,6 +75,7 @@ Zone = dict[str, int]  # generator name -> amount
 
 def find_soundfont() -> Path:
     """The path of TimGM6mb.sf2 in the installed pretty_midi wheel (which is not imported: that is slow)."""
+    check_packages("synth", "pretty-midi")
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).with_name("TimGM6mb.sf2") if spec is not None and spec.origin else None
     if path is None or not path.is_file():

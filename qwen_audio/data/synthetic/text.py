@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from qwen_audio.packages import check_packages
+
 ENGLISH_WORDS = 2500  # default vocabulary sizes, digits and number words not counted
 OTHER_WORDS = 300
 
@@ -179,6 +181,7 @@ def vocabulary(language: str, size: int | None = None) -> tuple[str, ...]:
         size = ENGLISH_WORDS if language == "en" else OTHER_WORDS
     if size < 0:
         raise ValueError(f"a vocabulary cannot have {size} words: give zero or more")
+    check_packages("synth", "wordfreq")
     from wordfreq import top_n_list
 
     first = DIGITS[language].split() + (_NUMBERS.split() if language == "en" else [])

@@ -17,6 +17,7 @@ from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example
 from qwen_audio.eval.systems.base import Item, Reply
 from qwen_audio.eval.systems.plain import raw_words
+from qwen_audio.packages import check_packages
 from qwen_audio.text import spoken_form
 from qwen_audio.timestamps import Word
 
@@ -32,11 +33,10 @@ class _Pocketsphinx:
     beams: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
-        try:
-            import pocketsphinx
-        except ImportError:
-            raise ValueError("pocketsphinx is not installed: pip install 'pocketsphinx>=5'") from None
+        check_packages("eval", "pocketsphinx")
         from importlib.metadata import version
+
+        import pocketsphinx
 
         self._version = version("pocketsphinx")
         self._decoder: Any = pocketsphinx.Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", **self.beams)
