@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ from qwen_audio.data.manifest import read_manifest
 from qwen_audio.generation import generate, loop_length, score_answers
 from qwen_audio.loading import CheckpointError
 from qwen_audio.tags import Segment
+
+pytestmark = pytest.mark.versions
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,10 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_public_names_exist_and_the_version_is_that_of_the_project():
+def test_public_names_exist():
     assert all(getattr(qwen_audio, name) is not None for name in qwen_audio.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = qwen_audio.lod
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["version"] == qwen_audio.__version__
 
 
 # answers

@@ -16,6 +16,8 @@ from qwen_audio.model.presets import build
 from qwen_audio.tasks import Segment
 from qwen_audio.tokenizer import byte_tokenizer
 
+pytestmark = pytest.mark.versions
+
 SECONDS = (0.7, 2.3, 0.03, 1.234, 4.0)
 NEW_TOKENS = 24
 

@@ -29,6 +29,8 @@ from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tokenizer import byte_tokenizer
 
+pytestmark = pytest.mark.versions
+
 NAMES = list(tiny.CLIPS)
 
 

@@ -11,6 +11,8 @@ import qwen_audio
 from qwen_audio.cli import main
 from qwen_audio.data.manifest import write_manifest
 
+pytestmark = pytest.mark.versions
+
 
 @pytest.fixture(scope="module")
 def folder():

@@ -229,6 +229,8 @@ def test_pickled_code_is_refused_and_not_run(tmp_path, name, form):
 LIMITED = """
 import resource, signal, sys
 from qwen_audio.cli import main
+
+pytestmark = pytest.mark.versions
 if sys.argv[1] == "killed":
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel kills at the limit; by default Python gets an error
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))

@@ -27,6 +27,8 @@ from qwen_audio.model.convert import convert, load_published
 from qwen_audio.tasks import Segment
 from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer
 
+pytestmark = pytest.mark.versions
+
 WIDTH = 32
 
 

@@ -14,6 +14,8 @@ from qwen_audio.audio import log_mel
 from qwen_audio.generation import Sampling, continue_dialogue
 from qwen_audio.row_cache import rotary_scale
 
+pytestmark = pytest.mark.versions
+
 MELS = [log_mel(wave) for wave in (dummies.noise(0.6), dummies.chirp(1.1), dummies.noise(0.6, seed=1))]
 TOKENS = 12
 

@@ -47,6 +47,8 @@ from qwen_audio.model import (
 from qwen_audio.model.convert import convert
 from qwen_audio.tokenizer import QwenAudioTokenizer
 
+pytestmark = pytest.mark.versions
+
 SENTENCE = Path(qwen_audio.__file__).parent / "demo_clips" / "sentence.flac"
 ASR = "".join(segment.text for segment in tasks.prompt("asr", language="en"))
 TEXT_MODELS = {
@@ -382,6 +384,7 @@ def test_transformers_serve_answers(tmp_path: Path) -> None:
 # the documentation ----------------------------------------------------------------
 
 
+@pytest.mark.quantization
 def test_the_code_of_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[1] / "docs/ecosystem.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)

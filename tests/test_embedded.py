@@ -13,6 +13,8 @@ from qwen_audio.demo import CLIPS, MANIFEST
 from qwen_audio.eval.word_times import matched_pairs
 from qwen_audio.loading import EMBEDDED
 
+pytestmark = pytest.mark.versions
+
 
 @pytest.fixture(scope="module")
 def model():

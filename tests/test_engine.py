@@ -20,6 +20,8 @@ from qwen_audio.generation import Sampling, generate
 from qwen_audio.serve.engine import Engine, EngineBusy, EngineClosed, default_positions, position_bytes
 from qwen_audio.tags import Segment
 
+pytestmark = pytest.mark.versions
+
 SECONDS = 60  # nothing here takes this long; a wait that does has hung
 
 

@@ -10,6 +10,8 @@ import small
 from qwen_audio import api, scoring, tasks
 from qwen_audio.api import QwenAudio, Request
 
+pytestmark = pytest.mark.versions
+
 
 def test_many_labels_are_scored_in_parts_with_tokens_of_others_between_them(monkeypatch):
     pair = small.random_model()

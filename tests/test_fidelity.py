@@ -7,6 +7,8 @@ import pytest
 import torch
 from fidelity import Row, difference
 
+pytestmark = pytest.mark.versions
+
 
 def check(row: Row) -> None:
     assert row.error <= row.tolerance, f"{row.what}: {row.error} is more than {row.tolerance}"

@@ -22,6 +22,8 @@ from qwen_audio.streaming import RowText
 from qwen_audio.tags import Segment
 from qwen_audio.tokenizer import byte_tokenizer
 
+pytestmark = pytest.mark.versions
+
 TOKENIZER = byte_tokenizer()
 # Rows of very different length, one without audio.
 WAVES = [[dummies.noise(0.5)], [dummies.chirp(1.7), dummies.noise(0.3)], [], [dummies.chirp(0.9)]]

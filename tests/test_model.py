@@ -22,6 +22,8 @@ from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tasks import Segment
 from qwen_audio.tokenizer import byte_tokenizer
 
+pytestmark = pytest.mark.versions
+
 GOLDEN = Path(__file__).parent / "golden" / "encoder" / "single.safetensors"
 
 

@@ -18,6 +18,8 @@ from qwen_audio.requests import Prepared, Request
 from qwen_audio.row_cache import SLACK, past_of, same_keys
 from qwen_audio.token_loop import Row, TokenLoop, decode, positions_held, positions_read
 
+pytestmark = pytest.mark.versions
+
 MODELS = [
     ("qwen2", {}),
     ("llama", {"num_key_value_heads": 1}),

@@ -19,6 +19,8 @@ from qwen_audio import tags
 from qwen_audio.tasks import Segment, prompt
 from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken, train_bpe_tokenizer
 
+pytestmark = pytest.mark.versions
+
 steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
 BYTES = byte_tokenizer()
 SENTENCES = ["the cat sat on the mat", "the dog sat on the log", "那只猫坐在垫子上", "two three four"] * 20

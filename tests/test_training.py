@@ -18,6 +18,8 @@ from qwen_audio.train.main import run
 from qwen_audio.train.optim import learning_rate
 from runs import losses, tiny_config
 
+pytestmark = pytest.mark.versions
+
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 
 

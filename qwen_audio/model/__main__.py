@@ -3,9 +3,7 @@
 python -m qwen_audio.model serve path/to/checkpoint
 """
 
-from transformers.cli.transformers import main
-
-import qwen_audio.model  # noqa: F401  (registers the classes)
+from qwen_audio.model import hf  # importing the package registers the classes
 
 if __name__ == "__main__":
-    main()
+    hf.command_line()

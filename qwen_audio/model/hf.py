@@ -15,13 +15,15 @@ Run with transformers 5.20, 5.21, 5.22, 5.23 and 5.24 (`scripts/check_versions`)
 - Models (`tied_names` to `is_multimodal`): ties are found by identity, for `all_tied_weights_keys` changes its form;
   `activation_checkpointing_enable` was `gradient_checkpointing_enable` up to 5.22; the tables behind the Auto classes
   have private names, and pipelines ask a table of names that has no `register`.
+- `command_line`, and messages and progress bars (`quiet`, `without_progress_bars`).
 - What is passed on as it is (`__all__`): base classes and decorators that are documented for those who add a model, but
   not exported by `transformers`.
 
-Two more touches are no imports and stand where they belong: the hooks that `generate` calls
-(`prepare_inputs_for_generation`, `_expand_inputs_for_generation` in modeling_qwen_audio.py), and class attributes that
-`PreTrainedModel` reads (`_no_split_modules`, `_supports_sdpa`, `_keep_in_fp32_modules`, `_tied_weights_keys`); unknown
-ones are ignored. tests/test_hf.py has a check of each.
+Two more touches are no imports and stand where they belong: methods that transformers calls
+(`prepare_inputs_for_generation`, `_expand_inputs_for_generation`, `_init_weights` of models; `convert_to_native_format`
+of the tokenizer; `attributes` and `apply_chat_template` of the processor), and class attributes that `PreTrainedModel`
+reads (`_no_split_modules`, `_supports_sdpa`, `_keep_in_fp32_modules`, `_tied_weights_keys`), of which unknown ones are
+ignored. tests/test_hf.py holds all of it.
 """
 
 from __future__ import annotations
@@ -130,9 +132,14 @@ def causal_mask(
     )
 
 
+def attention_name(config: Any) -> str | None:
+    """What `set_attn_implementation` was given last."""
+    return config._attn_implementation  # type: ignore[no-any-return]
+
+
 def attention_function(config: Any, eager: Callable[..., Any]) -> Callable[..., Any]:
     """The function that computes attention for `config`; `eager` is the model's own. KeyError for an unknown name."""
-    name: str | None = config._attn_implementation
+    name = attention_name(config)
     return eager if name in (None, "eager") else AttentionInterface()[name]
 
 
@@ -218,6 +225,12 @@ def tied_names(module: nn.Module) -> set[str]:
     return {name for name, tensor in named.items() if first.setdefault(id(tensor), name) != name}
 
 
+def tied_keys_of(module: Any, prefix: str) -> dict[str, str]:
+    """The ties that a model declares, for a model that holds it under `prefix`."""
+    declared: dict[str, str] = module._tied_weights_keys or {}
+    return {f"{prefix}.{new}": f"{prefix}.{old}" for new, old in declared.items()}
+
+
 def enable_checkpointing(model: Any) -> None:
     """Compute activations again in the backward pass instead of keeping them."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
@@ -243,6 +256,15 @@ def register_for_pipelines(model_type: str, class_name: str) -> None:
 def is_multimodal(config: Any) -> bool:
     """Whether a configuration describes a chat model that takes more than text."""
     return type(config) in modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+
+def command_line() -> None:
+    """transformers' own command line."""
+    from transformers.cli.transformers import (
+        main,  # not with the others: it needs packages that nothing else does
+    )
+
+    main()
 
 
 # What it prints -----------------------------------------------------------------------------------------------------

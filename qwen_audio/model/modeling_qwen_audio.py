@@ -60,10 +60,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.audio_start_embedding = nn.Parameter(torch.empty(text_width))
         self.audio_end_embedding = nn.Parameter(torch.empty(text_width))
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self._tied_weights_keys = {
-            f"language_model.{new}": f"language_model.{old}"
-            for new, old in (self.language_model._tied_weights_keys or {}).items()
-        }
+        self._tied_weights_keys = hf.tied_keys_of(self.language_model, "language_model")
         self.post_init()
 
     @torch.no_grad()
@@ -219,7 +216,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if labels is not None and cache is None:
             # A loss needs no cache, and with one transformers does not look for packed rows.
             kwargs.setdefault("use_cache", False)
-            if packed and self.config.get_text_config()._attn_implementation == row_attention.NAME:
+            if packed and hf.attention_name(self.config.get_text_config()) == row_attention.NAME:
                 assert position_ids is not None
                 kwargs["row_lengths"] = row_attention.row_lengths(position_ids)
         outputs = self.language_model.base_model(

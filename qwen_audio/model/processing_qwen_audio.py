@@ -4,6 +4,7 @@ One row of a batch is the row's audio spans followed by its segments (see `qwen_
 give texts and recordings, or conversations, instead: see processor_inputs.py.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ class QwenAudioProcessor(ProcessorMixin):
         return_tensors: str | None = "pt",
         images: None = None,
         videos: None = None,
+        **others: Any,
     ) -> BatchFeature:
         """Tensors of a batch, from waves and segments or, as in transformers, from texts and recordings.
 
@@ -72,11 +74,13 @@ class QwenAudioProcessor(ProcessorMixin):
             sampling_rate: of arrays in `audio`, 16000 by default.
             padding, return_tensors, images, videos: for transformers, which passes them. Rows of different lengths
                 are always padded to the longest, and tensors are PyTorch's; other values are a ValueError.
+            others: what a version of transformers may pass besides; without effect, and said in a warning.
 
         Returns:
             input_ids, attention_mask, labels `(B, L)`, input_features `(N, 80, T)`, feature_lengths `(N,)`;
             the last two are absent if no row has audio, the labels if there is `text`.
         """
+        _warn_of(others)
         if padding not in (True, False, "longest") or return_tensors not in ("pt", None):
             raise ValueError(
                 'rows are padded to the longest and made tensors of PyTorch: leave padding True, "pt"'
@@ -115,6 +119,7 @@ class QwenAudioProcessor(ProcessorMixin):
         documents: None = None,
         sanitize_control_tokens: bool = True,
         load_audio_from_video: bool = False,
+        **others: Any,
     ) -> Any:
         """A conversation in the published form of dialogues, or a list of conversations.
 
@@ -131,7 +136,9 @@ class QwenAudioProcessor(ProcessorMixin):
             processor_kwargs: padding_side, padding and return_tensors, as for `__call__`.
             chat_template, tools, documents, load_audio_from_video: for transformers, which passes them; the published
                 dialogues have one form and no tools or documents, so anything set here is a ValueError.
+            others: as for `__call__`.
         """
+        _warn_of(others)
         if chat_template is not None or tools or documents or load_audio_from_video:
             raise ValueError(
                 "dialogues have one form here: leave chat_template, tools, documents and video out"
@@ -186,6 +193,13 @@ class QwenAudioProcessor(ProcessorMixin):
             labels[i, where] = torch.tensor(row_labels)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
         return batch | pad_mels(mels)
+
+
+def _warn_of(others: dict[str, Any]) -> None:
+    """Arguments that are not known here and are set to something: none of them changes what is made."""
+    names = [name for name, value in others.items() if value not in (None, False)]
+    if names:
+        warnings.warn(f"{', '.join(names)}: without effect on Qwen-Audio's inputs", stacklevel=3)
 
 
 def pad_mels(mels: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging
 
 from qwen_audio.loading import CheckpointError, has_adapters, load_checkpoint
+from qwen_audio.model import hf
 from qwen_audio.train.adapters import add_lora, is_adapter, merge, plain_name, split_rows
 from qwen_audio.train.checkpoint import checkpoints, contents, read, read_meta, save_model, verify
 from qwen_audio.train.config import STAGES
@@ -47,8 +47,8 @@ def export(
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and tensor.abs().max() > limit:
             raise ValueError(f"{name} has values over {limit:g}: export as bfloat16")
-    logging.disable_progress_bar()
-    save_model(Path(target), model, processor, DTYPES[dtype])
+    with hf.without_progress_bars():
+        save_model(Path(target), model, processor, DTYPES[dtype])
     return Path(target)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.utils import logging
 
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.collate import Collator
@@ -41,9 +40,9 @@ def train(config_path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     return run(load_config(config_path, overrides))
 
 
+@hf.without_progress_bars()  # one bar, the loop's own, is enough
 def run(config: TrainConfig) -> Path:
     """Train one stage, in this process or as one of those that `torchrun` started."""
-    logging.disable_progress_bar()  # one bar, the loop's own, is enough
     world = parallel.begin(config.device)
     try:
         if config.batches_per_step % world.size:

@@ -13,6 +13,7 @@ from qwen_audio.eval.answering import Ask, answer
 from qwen_audio.eval.choose import by_source
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.run import score_predictions
+from qwen_audio.model import hf
 from qwen_audio.tags import Segment
 from qwen_audio.train.parallel import World, whole
 from qwen_audio.train.stages import TrainingModule
@@ -47,7 +48,7 @@ def validate(
     model: Any = module.model
     own = range(world.rank, len(examples), world.size)
     predictions: dict[int, Prediction] = {}
-    training, attention = module.training, model.config._attn_implementation
+    training, attention = module.training, hf.attention_name(model.config)
     module.eval()
     model.set_attn_implementation("sdpa")
     try:
