@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qwen_audio.data.manifest import Example
+from qwen_audio.data.example import Example
 
 
 def example(task: str, text: str = "", **fields: Any) -> Example:

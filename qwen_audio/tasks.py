@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from qwen_audio import tags
 from qwen_audio.answers import BODIES, Parsed
+from qwen_audio.data.example import Example
 from qwen_audio.tags import Segment
 from qwen_audio.task_table import ENGLISH, LANGUAGE_NAMES, SPOKEN, SPOKEN_OR_ENGLISH, TASKS, Task, task_of
 from qwen_audio.text import collapse_spaces
 from qwen_audio.timestamps import Span, Word
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 __all__ = [
     "SPOKEN",

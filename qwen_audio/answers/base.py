@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qwen_audio import tags
+from qwen_audio.data.example import Example
 from qwen_audio.tags import Segment
 from qwen_audio.text import collapse_spaces
 from qwen_audio.timestamps import Span, Word
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 TIME_TAG = re.compile(r"<\|[0-9]{1,2}\.[0-9]{2}\|>")
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qwen_audio import tags
 from qwen_audio.answers.base import Body, Parsed, plain, required, tag, text_answer
+from qwen_audio.data.example import Example
 from qwen_audio.tags import Segment
 from qwen_audio.text import collapse_spaces
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 
 def _render_note(example: Example, form: str) -> list[Segment]:

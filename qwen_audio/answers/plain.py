@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qwen_audio import tags
 from qwen_audio.answers.base import TIME_TAG, Body, Parsed, plain, required, text_answer
+from qwen_audio.data.example import Example
 from qwen_audio.tags import Segment
 from qwen_audio.text import collapse_spaces, spoken_form
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 
 def transcript_of(text: str, form: str) -> str:

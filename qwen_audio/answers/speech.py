@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qwen_audio import tags
 from qwen_audio.answers.base import Body, Parsed, listed, plain, required, tag
 from qwen_audio.answers.plain import transcript_of
+from qwen_audio.data.example import Example
 from qwen_audio.tags import Segment
 from qwen_audio.text import collapse_spaces
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 BETWEEN_TRANSCRIPTS = " | "  # in the `text` of an example, where the tokens have <|delim|>
 

@@ -6,16 +6,13 @@ A span is `<|start|>label<|end|>`; spans stand in the order of their starts.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from qwen_audio import tags
 from qwen_audio.answers.base import Body, Parsed, listed, plain, required, tag, with_times
+from qwen_audio.data.example import Example
 from qwen_audio.tags import Segment
 from qwen_audio.text import collapse_spaces
 from qwen_audio.timestamps import Span, Word, parse_spans, parse_words, render_spans, render_words
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 # words one after another -------------------------------------------------------------------------------
 

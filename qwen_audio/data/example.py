@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from qwen_audio import tags
 from qwen_audio.data.timed import as_span, as_word
+from qwen_audio.task_table import TASKS
 from qwen_audio.timestamps import Span, Word, parse_words
 
 # The short form's keys, beside the fields of Example themselves.
@@ -32,7 +33,7 @@ class AudioRef(BaseModel):
 class Example(BaseModel):
     """One annotated example: audio reference(s), a task, and the wanted answer.
 
-    `task` is a slug of `qwen_audio.tasks.TASKS`; `text` is the wanted answer; `label` is its class name where
+    `task` is a slug of `qwen_audio.task_table.TASKS`; `text` is the wanted answer; `label` is its class name where
     the task is a classification and `choices` are the classes; `question` is an English question that `text`
     answers; `spans` are events, turns of speakers or overlapping utterances, in order of start.  `meta` holds
     what only one task or source has (slots, entities, dialect, notes, ...).
@@ -95,9 +96,6 @@ class Example(BaseModel):
     @pydantic.field_validator("task")
     @classmethod
     def _known_task(cls, task: str) -> str:
-        # Imported here: tasks.py renders examples and so may import this module.
-        from qwen_audio.tasks import TASKS
-
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}{close_names(task, TASKS)}")
         return task
@@ -114,8 +112,6 @@ class Example(BaseModel):
         return self
 
     def _labels(self) -> list[str]:
-        from qwen_audio.tasks import TASKS
-
         body = TASKS[self.task].body
         if body == "events":
             return [span.label for span in self.spans or []]

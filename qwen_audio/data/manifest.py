@@ -20,7 +20,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from qwen_audio.data.checks import check_annotation, check_times
 from qwen_audio.data.example import SHORT_FORM, AudioRef, Example, Sample, close_names
+from qwen_audio.tasks import render
 
 __all__ = ["AudioRef", "Example", "ManifestError", "Sample", "parse_row", "read_manifest", "write_manifest"]
 
@@ -109,8 +111,6 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
         ManifestError: `FILE line N: reason and remedy`, at the first fault, for a manifest that is absent or
             empty, and for anything wrong in a row (see the module's description).
     """
-    from qwen_audio.data.checks import check_times  # as in `_check_renders`
-
     path = Path(path)
     folder = os.path.abspath(path.parent)
     examples: list[Example] = []
@@ -147,10 +147,6 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
 
 def _check_renders(example: Example) -> None:
     """Refuse an example that cannot be written as a training sequence, such as a pitch that is no number."""
-    # Imported here: tasks.py renders examples and so may import this module.
-    from qwen_audio.data.checks import check_annotation
-    from qwen_audio.tasks import render
-
     try:
         render(example)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
