@@ -240,7 +240,7 @@ def dialogue(
     ours: Any, other: Any, processor: QwenAudioProcessor, device: str, dtype: torch.dtype, repeats: int
 ) -> None:
     """First token of a second turn after 30 s of audio, which plain transformers reads and encodes again."""
-    from qwen_audio.generation import continue_dialogue
+    from qwen_audio.dialogue_cache import continue_dialogue
 
     tok = processor.tokenizer
     wave = noise(30.0)

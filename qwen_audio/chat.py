@@ -36,8 +36,9 @@ from qwen_audio.chatml import (
     audio_numbers,
     build_prompt,
 )
-from qwen_audio.generation import CHAT, Kept, Sampling, continue_dialogue
+from qwen_audio.dialogue_cache import Kept, continue_dialogue
 from qwen_audio.messages import Recording, parse_messages, parse_query
+from qwen_audio.sampling import CHAT, Sampling
 from qwen_audio.serve.engine import Engine
 
 ANSWER_TOKENS = 512  # published default

@@ -39,8 +39,8 @@ def chat(
     """Talk about recordings in the terminal; /help says how."""
     from qwen_audio.api import load as load_model
     from qwen_audio.chat import Chat
-    from qwen_audio.generation import CHAT
     from qwen_audio.questions import Questions
+    from qwen_audio.sampling import CHAT
     from qwen_audio.terminal import Terminal
 
     if mode not in ("auto", "chat", "questions"):

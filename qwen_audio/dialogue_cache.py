@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache
@@ -19,11 +19,9 @@ from transformers import DynamicCache
 from qwen_audio.allowed import STOPS, allowed_after
 from qwen_audio.row_cache import length_dependent, past_of, rotary_scale
 from qwen_audio.sampling import Sampling
+from qwen_audio.serve.engine import Engine
 from qwen_audio.streaming import OnText
 from qwen_audio.token_loop import Generation, Row, decode
-
-if TYPE_CHECKING:
-    from qwen_audio.serve.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ from qwen_audio import tags
 from qwen_audio.allowed import allowed_ids
 from qwen_audio.audio import SAMPLE_RATE, log_mel
 from qwen_audio.constraints import ChoiceTrie, TimeGrammar
-from qwen_audio.dialogue_cache import Kept, continue_dialogue
 from qwen_audio.sampling import BASE, CHAT, Sampling, rules_of
 from qwen_audio.scoring import predict_languages, score_answers
 from qwen_audio.stopping import loop_length
@@ -41,9 +40,7 @@ __all__ = [
     "BASE",
     "CHAT",
     "Generation",
-    "Kept",
     "Sampling",
-    "continue_dialogue",
     "generate",
     "loop_length",
     "predict_languages",

@@ -10,7 +10,7 @@ not remembered, only the recordings are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,11 +18,20 @@ from qwen_audio.audio import load_audio
 from qwen_audio.chat import ANSWER_TOKENS, Chat, Reply
 from qwen_audio.chatml import ChatError, Clip, Readable, Turn
 from qwen_audio.messages import Recording, parse_query
-from qwen_audio.requests import Output
+from qwen_audio.requests import Output, Request
+from qwen_audio.serve.engine import Engine
 from qwen_audio.serve.job import Job
+from qwen_audio.tasks import TASKS
 
-if TYPE_CHECKING:
-    from qwen_audio.api import QwenAudio
+
+class Loaded(Protocol):
+    """What is asked of a loaded model, which `QwenAudio` has: network, processor, and the engine that answers."""
+
+    model: Any
+    processor: Any
+
+    @property
+    def engine(self) -> Engine: ...
 
 
 class Questions(Chat):
@@ -33,7 +42,7 @@ class Questions(Chat):
     what such a model was trained on.
     """
 
-    def __init__(self, model: QwenAudio) -> None:
+    def __init__(self, model: Loaded) -> None:
         super().__init__(model.model, model.processor, engine=model.engine)
         self._asked = model
 
@@ -65,8 +74,6 @@ class Questions(Chat):
         return self._keep(system, history, query, asked.result())
 
     def _ask(self, history: Sequence[Turn], query: Turn, max_new_tokens: int) -> Job[Output]:
-        from qwen_audio.api import Request
-
         clips = query.clips or next((turn.clips for turn in reversed(history) if turn.clips), [])
         question = " ".join(part for part in query.query if isinstance(part, str)).strip()
         if not clips:
@@ -104,8 +111,6 @@ def _pieces(asked: Job[Output]) -> Iterator[str]:
 
 def _task_of(question: str) -> str | None:
     """The task whose own question this is, if it is that of one that can be asked without more."""
-    from qwen_audio.tasks import TASKS
-
     wanted = question.rstrip(".?! ").casefold()
     for row in TASKS.values():
         if (

@@ -8,7 +8,7 @@ from typing import Any
 import qwen_audio
 from qwen_audio.api import QwenAudio, Request
 from qwen_audio.eval.systems.base import Item, Reply
-from qwen_audio.generation import score_answers
+from qwen_audio.scoring import score_answers
 from qwen_audio.tasks import TASKS
 
 # What speaker verification is asked: how much the model believes in each is its score.
