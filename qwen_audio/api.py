@@ -21,13 +21,13 @@ from qwen_audio import tasks
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
-from qwen_audio.generation import CHAT, Sampling
 from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.long_audio.blocks import open_blocks
 from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
 from qwen_audio.packages import check_packages
 from qwen_audio.requests import Output, Request
 from qwen_audio.results import Answer, Classification, Passage, Transcription
+from qwen_audio.sampling import CHAT, Sampling
 from qwen_audio.scoring import score_in_parts
 from qwen_audio.serve.engine import Engine
 from qwen_audio.tags import Segment
@@ -101,7 +101,7 @@ class QwenAudio:
         AudioError for audio that cannot be read at all.
         """
         options = Options(language, word_timestamps, detect, max_new_tokens, loop_guard, batch_size)
-        return transcribe_all(self, open_blocks(_single(audio)), options)
+        return transcribe_all(self.engine, open_blocks(_single(audio)), options)
 
     def transcribe_stream(
         self,
@@ -124,7 +124,7 @@ class QwenAudio:
             blocks: Iterable[np.ndarray] = open_blocks(cast(AudioSource, audio))
         else:
             blocks = _checked_blocks(cast("Iterable[np.ndarray]", audio))
-        return transcribe_blocks(self, blocks, options, ahead=0)
+        return transcribe_blocks(self.engine, blocks, options, ahead=0)
 
     def ask(
         self,

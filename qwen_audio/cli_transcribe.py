@@ -228,7 +228,7 @@ def _file(
     bar = Progress(label, blocks.announced, shown)
     with nullcontext() if journal is None else closing(journal):
         try:
-            result = transcribe_all(model, blocks, options, journal=journal, on_passages=bar.update)
+            result = transcribe_all(model.engine, blocks, options, journal=journal, on_passages=bar.update)
         except KeyboardInterrupt:
             bar.end()
             if journal_path is not None:
@@ -269,7 +269,7 @@ def _live(
     blocks: Iterable[np.ndarray] = microphone(lambda: ctrl_c.pressed) if source is None else source
     at_once = style == "text" and output is None
     name = "microphone" if mic else "-"
-    live = Live(model, options)
+    live = Live(model.engine, options)
     passages = []
     # What is being said is only shown where a line can be overwritten.
     line = _OpenLine(shown and sys.stderr.isatty())

@@ -293,7 +293,9 @@ def test_progress_of_a_recording_never_goes_back(folder):
     told = []
     options = Options(detect="sound", batch_size=2)
     model = qwen_audio.load(folder / "model", device="cpu")
-    transcribe_all(model, open_blocks((wave, RATE)), options, on_passages=lambda *row: told.append(row))
+    transcribe_all(
+        model.engine, open_blocks((wave, RATE)), options, on_passages=lambda *row: told.append(row)
+    )
     times = [seconds for seconds, _ in told]
     assert times == sorted(times) and len(times) == 5 and not any(known for _, known in told)
     assert times[-1] == pytest.approx(len(wave) / RATE, abs=0.1)

@@ -153,11 +153,13 @@ def test_a_job_goes_on_from_wherever_its_journal_was_cut(model, recording, tmp_p
         known = set(journal.rows)
         try:
             if stop_after is not None:
-                passages = transcribe_blocks(model, open_blocks(source), SOUND, ahead=1, journal=journal)
+                passages = transcribe_blocks(
+                    model.engine, open_blocks(source), SOUND, ahead=1, journal=journal
+                )
                 for _ in range(stop_after):
                     next(passages)
                 return known
-            return transcribe_all(model, open_blocks(source), SOUND, journal=journal)
+            return transcribe_all(model.engine, open_blocks(source), SOUND, journal=journal)
         finally:
             journal.close()
 
@@ -251,7 +253,7 @@ def test_partial_results_grow_into_the_final_one():
     model = qwen_audio.load(device="cpu")
     clip = load_audio(CLIPS / "sentence.flac")
     wave = np.concatenate([np.zeros(RATE, np.float32), clip, np.zeros(2 * RATE, np.float32)])
-    live = Live(model, dataclasses.replace(SOUND, detect="speech"), refresh=0.5)
+    live = Live(model.engine, dataclasses.replace(SOUND, detect="speech"), refresh=0.5)
     partials, finals = [], []
     for at in range(0, len(wave), 1_600):
         finals += live.feed(wave[at : at + 1_600])

@@ -1,6 +1,6 @@
 """Windows to text: requests in batches, results in the order of the recording.
 
-    for passage in transcribe_blocks(model, blocks, Options(word_timestamps=True)): ...
+    for passage in transcribe_blocks(engine, blocks, Options(word_timestamps=True)): ...
 
 Windows are taken a fixed number at a time and sorted by length there, so that a batch holds rows of like length and
 the sound of a group alone is in memory; which windows share a batch depends on the recording alone, so a job that was
@@ -14,21 +14,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from qwen_audio import tags
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.long_audio.blocks import Blocks
 from qwen_audio.long_audio.journal import Journal
 from qwen_audio.long_audio.segments import Window, windows_of
 from qwen_audio.long_audio.speech import DETECTORS
+from qwen_audio.requests import Output, Request
 from qwen_audio.results import Passage, Transcription, join_texts, join_words
+from qwen_audio.serve.engine import Engine
 from qwen_audio.timestamps import Word
-
-if TYPE_CHECKING:
-    from qwen_audio.api import Output, QwenAudio, Request
-    from qwen_audio.long_audio.blocks import Blocks
 
 AHEAD = 4  # batches that are sorted together
 OnPassages = Callable[[float, bool], None]  # seconds of the recording that are done; were they known already?
@@ -58,15 +57,13 @@ class Options:
 
     def request(self, wave: np.ndarray) -> Request:
         """The request for one window (n,) float32 at 16 kHz."""
-        from qwen_audio.api import Request
-
         task = "word_timestamps" if self.word_timestamps else "asr"
         limits: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "loop_guard": self.loop_guard}
         return Request(task, [wave], language=self.language, **limits)
 
 
 def transcribe_blocks(
-    model: QwenAudio,
+    engine: Engine,
     blocks: Iterable[np.ndarray],
     options: Options,
     *,
@@ -95,7 +92,7 @@ def transcribe_blocks(
             if repeated:
                 rows = [row for row in known if row is not None]
             else:
-                outputs = model.run([options.request(window.wave) for _, window in batch], len(batch))
+                outputs = engine.run([options.request(window.wave) for _, window in batch], len(batch))
                 rows = [
                     {"number": number, "first": window.first, "samples": len(window.wave)}
                     | {"passage": _as_data(passage_of(window, output, options.word_timestamps))}
@@ -116,7 +113,7 @@ def transcribe_blocks(
 
 
 def transcribe_all(
-    model: QwenAudio,
+    engine: Engine,
     blocks: Blocks,
     options: Options,
     *,
@@ -128,7 +125,7 @@ def transcribe_all(
         numbers = sorted(journal.rows)
         kept = [_from_data(journal.rows[number]["passage"]) for number in numbers]
         return whole_of([one for one in kept if one is not None], options.word_timestamps, **journal.end)
-    passages = list(transcribe_blocks(model, blocks, options, journal=journal, on_passages=on_passages))
+    passages = list(transcribe_blocks(engine, blocks, options, journal=journal, on_passages=on_passages))
     end: dict[str, Any] = {"duration": round(blocks.seconds, 3), "defect": None}
     if blocks.defect:
         end["defect"] = f"the recording {blocks.defect}"

@@ -1,6 +1,6 @@
 """Sound that is still being made: what was said as soon as it ends, and what is being said until then.
 
-live = Live(model, Options())
+live = Live(engine, Options())
 for block in microphone():
     for passage in live.feed(block): ...   # final
     live.partial()                         # the words so far, which may still change
@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from qwen_audio.long_audio.job import Options, passage_of
 from qwen_audio.long_audio.segments import Segmenter, Window
 from qwen_audio.packages import check_packages
 from qwen_audio.results import Passage
-
-if TYPE_CHECKING:
-    from qwen_audio.api import QwenAudio
+from qwen_audio.serve.engine import Engine
 
 REFRESH = 1.0  # seconds of new sound after which what is being said is transcribed again
 BEHIND = 600.0  # seconds of a microphone that may wait to be transcribed
@@ -33,11 +31,11 @@ BLOCK = 1600  # samples that a microphone gives at once: 0.1 s
 
 
 class Live:
-    """Feeds blocks (n,) float32 at 16 kHz of one source to a model; see the module."""
+    """Feeds blocks (n,) float32 at 16 kHz of one source to an engine; see the module."""
 
-    def __init__(self, model: QwenAudio, options: Options, refresh: float = REFRESH) -> None:
+    def __init__(self, engine: Engine, options: Options, refresh: float = REFRESH) -> None:
         """refresh: seconds of new sound after which `partial` transcribes again."""
-        self.model, self.options, self.refresh = model, options, refresh
+        self.engine, self.options, self.refresh = engine, options, refresh
         self._segmenter = Segmenter(options.detect)
         self._partial: Passage | None = None
         self._transcribed = 0  # samples that had come when _partial was made
@@ -72,7 +70,7 @@ class Live:
         return [passage for passage in found if passage is not None]
 
     def _transcribe(self, window: Window) -> Passage | None:
-        output = self.model.run([self.options.request(window.wave)], 1)[0]
+        output = self.engine.run([self.options.request(window.wave)], 1)[0]
         return passage_of(window, output, self.options.word_timestamps)
 
 
