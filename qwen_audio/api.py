@@ -25,8 +25,9 @@ from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.long_audio.blocks import open_blocks
 from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
 from qwen_audio.packages import check_packages
+from qwen_audio.passages import Passage
 from qwen_audio.requests import Output, Request
-from qwen_audio.results import Answer, Classification, Passage, Transcription
+from qwen_audio.results import Answer, Classification, Transcription
 from qwen_audio.sampling import CHAT, Sampling
 from qwen_audio.scoring import score_in_parts
 from qwen_audio.serve.engine import Engine

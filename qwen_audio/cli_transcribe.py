@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from qwen_audio.long_audio.ctrl_c import CtrlC
     from qwen_audio.long_audio.inputs import Input
     from qwen_audio.long_audio.job import Options
-    from qwen_audio.results import Passage, Transcription
+    from qwen_audio.passages import Passage
+    from qwen_audio.results import Transcription
 
 STYLES = ("text", "json", "srt", "vtt", "textgrid")
 BAR = 20  # characters of the bar

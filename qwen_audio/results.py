@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qwen_audio.subtitles import UNSPACED, group_words, srt_time, to_srt, to_textgrid, to_vtt
+from qwen_audio.passages import Passage, problems_as_data, words_as_data
+from qwen_audio.subtitles import group_words, srt_time, to_srt, to_textgrid, to_vtt
 from qwen_audio.timestamps import Word
 
 __all__ = [
@@ -18,8 +19,6 @@ __all__ = [
     "Transcription",
     "format_results",
     "group_words",
-    "join_texts",
-    "join_words",
     "srt_time",
 ]
 
@@ -33,26 +32,6 @@ class Result(Protocol):
     def text(self) -> str: ...
 
     def to_dict(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Passage:
-    """What is said between two pauses: from `start` to `end`, in seconds of the recording.
-
-    language, words and problems as in Transcription, for this passage alone.
-    """
-
-    start: float
-    end: float
-    language: str
-    text: str
-    words: list[Word] | None = None
-    problems: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        data = {"start": self.start, "end": self.end, "language": self.language, "text": self.text}
-        return data | _words(self.words) | _problems(self.problems)
 
 
 @dataclass(frozen=True)
@@ -78,11 +57,11 @@ class Transcription:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `words` only when times were asked for (then in the segments too), `problems` only if
         any."""
-        data: dict[str, Any] = {"text": self.text, "language": self.language} | _words(self.words)
+        data: dict[str, Any] = {"text": self.text, "language": self.language} | words_as_data(self.words)
         if self.duration is not None:
             data["duration"] = self.duration
         data["segments"] = [segment.to_dict() for segment in self.segments]
-        return data | _problems(self.problems)
+        return data | problems_as_data(self.problems)
 
     def to_srt(self) -> str:
         """SRT subtitles: words in lines of at most 42 characters and 6 s, cut at pauses over 0.8 s.
@@ -130,7 +109,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"text": self.text} | _problems(self.problems)
+        return {"text": self.text} | problems_as_data(self.problems)
 
 
 @dataclass(frozen=True)
@@ -143,32 +122,6 @@ class Classification:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {"text": self.text, "scores": self.scores}
-
-
-def _words(words: list[Word] | None) -> dict[str, Any]:
-    if words is None:
-        return {}
-    return {"words": [{"word": w.word, "start": w.start, "end": w.end} for w in words]}
-
-
-def _problems(problems: list[str]) -> dict[str, Any]:
-    return {"problems": problems} if problems else {}
-
-
-def join_words(words: Sequence[Word], language: str | None) -> str:
-    """The words as running text; no spaces in Chinese and Japanese."""
-    return ("" if language in UNSPACED else " ").join(word.word for word in words)
-
-
-def join_texts(passages: Sequence[Passage]) -> str:
-    """The texts of passages as one; no space between two in Chinese or Japanese."""
-    text, before = "", ""
-    for passage in passages:
-        if passage.text:
-            spaced = not text or before not in UNSPACED or passage.language not in UNSPACED
-            text += (" " if text and spaced else "") + passage.text
-            before = passage.language
-    return text
 
 
 def format_results(results: Sequence[tuple[str, Result]], style: str, *, several: bool | None = None) -> str:

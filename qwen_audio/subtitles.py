@@ -7,20 +7,14 @@ broadcast guidelines. A TextGrid divides the whole recording: every moment is in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from qwen_audio.passages import UNSPACED, Passage
 from qwen_audio.timestamps import Word
-
-if TYPE_CHECKING:
-    from qwen_audio.results import Passage
 
 SRT_LINE_CHARACTERS = 42
 SRT_LINE_SECONDS = 6.0
 SRT_PAUSE_SECONDS = 0.8  # a longer pause begins a new line
 SHORTEST = 0.001  # seconds of an interval of a TextGrid, whose times are written to the millisecond
-
-# Languages whose words are joined without a space.
-UNSPACED = frozenset({"zh", "zh_tr", "ja"})
 
 
 def group_words(words: Sequence[Word], joint: str = " ") -> list[list[Word]]:

@@ -21,7 +21,7 @@ from qwen_audio.long_audio.blocks import open_blocks
 from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks, whole_of
 from qwen_audio.long_audio.journal import Journal
 from qwen_audio.long_audio.live import Live
-from qwen_audio.results import Passage
+from qwen_audio.passages import Passage
 from qwen_audio.timestamps import Word
 
 RATE = 16_000

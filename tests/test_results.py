@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from qwen_audio import results, subtitles
+from qwen_audio import passages, results, subtitles
 from qwen_audio.results import Answer, Classification, Transcription
 from qwen_audio.timestamps import Word
 
@@ -30,7 +30,7 @@ def test_subtitle_lines_are_short_and_lose_no_word():
 def test_chinese_words_are_joined_without_spaces():
     words = [Word("面", 0.5, 0.8), Word("条", 0.8, 1.1)]
     assert "面条" in Transcription("面条", "zh", words).to_srt()
-    assert results.join_words(words, "zh") == "面条" and results.join_words(WORDS, "en") == "one two three"
+    assert passages.join_words(words, "zh") == "面条" and passages.join_words(WORDS, "en") == "one two three"
 
 
 def test_subtitles_need_word_times():

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_audio.results import Passage, Transcription, format_results
+from qwen_audio.passages import Passage
+from qwen_audio.results import Transcription, format_results
 from qwen_audio.subtitles import to_textgrid, without_gaps
 from qwen_audio.timestamps import Word
 

@@ -26,7 +26,7 @@ from qwen_audio import tasks
 from qwen_audio.audio import AudioError
 from qwen_audio.data.manifest import AudioRef, Example, ManifestError, parse_row
 from qwen_audio.eval.audio_match import ClipCache, Prints
-from qwen_audio.results import join_words
+from qwen_audio.passages import join_words
 from qwen_audio.text import spoken_form
 
 KINDS = ("id", "audio", "transcript")

@@ -21,7 +21,7 @@ import numpy as np
 from qwen_audio import tasks
 from qwen_audio.api import QwenAudio, Request, load, load_window
 from qwen_audio.audio import AudioError
-from qwen_audio.results import join_words
+from qwen_audio.passages import join_words
 from qwen_audio.scoring import score_answers
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 from qwen_audio import tasks
 from qwen_audio.data.manifest import Example
-from qwen_audio.results import join_words
+from qwen_audio.passages import join_words
 from qwen_audio.tasks import Parsed
 from qwen_audio.text import collapse_spaces
 

@@ -24,8 +24,9 @@ from qwen_audio.long_audio.blocks import Blocks
 from qwen_audio.long_audio.journal import Journal
 from qwen_audio.long_audio.segments import Window, windows_of
 from qwen_audio.long_audio.speech import DETECTORS
+from qwen_audio.passages import Passage, join_texts, join_words
 from qwen_audio.requests import Output, Request
-from qwen_audio.results import Passage, Transcription, join_texts, join_words
+from qwen_audio.results import Transcription
 from qwen_audio.serve.engine import Engine
 from qwen_audio.timestamps import Word
 

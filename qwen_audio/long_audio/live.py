@@ -22,7 +22,7 @@ from qwen_audio.long_audio.ctrl_c import WAIT
 from qwen_audio.long_audio.job import Options, passage_of
 from qwen_audio.long_audio.segments import Segmenter, Window
 from qwen_audio.packages import check_packages
-from qwen_audio.results import Passage
+from qwen_audio.passages import Passage
 from qwen_audio.serve.engine import Engine
 
 REFRESH = 1.0  # seconds of new sound after which what is being said is transcribed again
