@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +19,7 @@ from qwen_audio import tasks
 from qwen_audio.api import load_window
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError
 from qwen_audio.data.manifest import AudioRef, Example
+from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.runs import part_file, part_line
 from qwen_audio.eval.systems.base import Item, Reply, System
@@ -39,6 +43,24 @@ class Ask:
     def seconds(self) -> float:
         """Length of the audio; a file of unknown length counts as long as can be."""
         return sum(MAX_SECONDS if ref.duration is None else ref.duration for ref in self.audio)
+
+
+def digest_of(benchmark: Benchmark, asks: Sequence[Ask]) -> str:
+    """16 digits for what is asked: the annotations, the prompts, the bound on answers, name and size of each file.
+
+    Not the folders of the files: a run goes on after the data has been moved.
+    """
+    total = hashlib.sha256(benchmark.task.encode())
+    for ask in asks:
+        files = [
+            (os.path.basename(ref.path), os.path.getsize(ref.path), ref.start, ref.duration)
+            for ref in ask.audio
+        ]
+        row = ask.example.model_dump(mode="json", exclude={"audio"})
+        words = "".join(segment.text for segment in ask.prompt)
+        content = json.dumps([row, files, words, ask.max_new_tokens], sort_keys=True, default=str)
+        total.update(content.encode())
+    return total.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

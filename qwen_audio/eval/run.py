@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import qwen_audio
 from qwen_audio.api import QwenAudio
 from qwen_audio.data.manifest import Example
-from qwen_audio.eval.answering import Ask, Batch, answer_batches, cut, without
+from qwen_audio.eval.answering import Ask, Batch, answer_batches, cut, digest_of, without
 from qwen_audio.eval.choose import Chosen, by_source, choose, swapped_audio
 from qwen_audio.eval.groups import Group, score_benchmark
 from qwen_audio.eval.outputs import Outputs
@@ -33,7 +33,6 @@ from qwen_audio.eval.runs import (
     Run,
     alone,
     check_same,
-    digest_of,
     load_result,
     next_part,
     read_parts,

@@ -17,7 +17,6 @@ left, half a line at its end included, disturbs nobody.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -25,15 +24,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qwen_audio.data.manifest import Example, read_manifest, write_manifest
 from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.folders import lock
-
-if TYPE_CHECKING:
-    from qwen_audio.eval.answering import Ask
 
 _PART = re.compile(r"predictions\.part-([0-9]+)\.jsonl")
 
@@ -92,24 +88,6 @@ def load_result(folder: Path) -> Result:
 
 
 # what a run is of ---------------------------------------------------------------------------------------
-
-
-def digest_of(benchmark: Benchmark, asks: Sequence[Ask]) -> str:
-    """16 digits for what is asked: the annotations, the prompts, the bound on answers, name and size of each file.
-
-    Not the folders of the files: a run goes on after the data has been moved.
-    """
-    total = hashlib.sha256(benchmark.task.encode())
-    for ask in asks:
-        files = [
-            (os.path.basename(ref.path), os.path.getsize(ref.path), ref.start, ref.duration)
-            for ref in ask.audio
-        ]
-        row = ask.example.model_dump(mode="json", exclude={"audio"})
-        words = "".join(segment.text for segment in ask.prompt)
-        content = json.dumps([row, files, words, ask.max_new_tokens], sort_keys=True, default=str)
-        total.update(content.encode())
-    return total.hexdigest()[:16]
 
 
 def check_same(folder: Path, facts: Mapping[str, Any]) -> None:
