@@ -41,7 +41,8 @@ from transformers import (
 )
 
 from qwen_audio.audio import SAMPLE_RATE, log_mel
-from qwen_audio.data.collate import Collator, Row
+from qwen_audio.data.collate import Collator
+from qwen_audio.data.encode import Row
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, PUBLISHED_VOCABULARY, config
 from qwen_audio.tokenizer import byte_tokenizer

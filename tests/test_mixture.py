@@ -9,7 +9,8 @@ import soundfile
 import torch
 
 from qwen_audio.data.augment import Augment
-from qwen_audio.data.collate import Collator, ctc_target
+from qwen_audio.data.collate import Collator
+from qwen_audio.data.encode import ctc_target
 from qwen_audio.data.manifest import AudioRef, Example, Sample
 from qwen_audio.data.mixture import ChunkDataset, Mixture, StreamState, stream
 from qwen_audio.data.sources import JoinedWords, LongSpeech, ManifestSource, SourceConfig

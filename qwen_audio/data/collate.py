@@ -1,8 +1,7 @@
-"""From samples to batches: render, tokenise, label, mel, pad or pack; and the target bytes of the CTC head."""
+"""From samples to batches: the form of each is drawn, rows (encode.py) are padded or packed."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,30 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
-from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.plain_text import TextSample, encode_text
+from qwen_audio.data.encode import Row, TextSample, encode_dialogue, encode_example, encode_text
+from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sft.dialogue import DialogueSample
 from qwen_audio.model.processing_qwen_audio import IGNORE_INDEX, QwenAudioProcessor, pad_mels
 from qwen_audio.tag_styles import TagStyle
-from qwen_audio.text import spoken_form
-
-# Tasks whose wanted answer is what is said, so that the encoder's CTC head can learn from them.
-TRANSCRIBED = ("asr", "word_timestamps")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One encoded example."""
-
-    ids: list[int]
-    labels: list[int]
-    mels: list[Tensor]
-    ctc: bytes | None
-    task: str
-    seconds: float
-    text_tokens: int
-    transcript_too_long: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +41,7 @@ class Batch:
 
 
 class Collator:
-    """Renders and encodes samples.
+    """Encodes samples and joins their rows to batches.
 
     Args:
         processor: the model's processor.
@@ -85,26 +65,12 @@ class Collator:
     def encode(self, sample: Sample | TextSample | DialogueSample, rng: np.random.Generator) -> Row:
         """One row; the form of an example (tags or free question) is drawn from `rng`, all else has one."""
         if isinstance(sample, TextSample):
-            ids = encode_text(self.processor.tokenizer, sample.text)
-            return Row(ids, ids, [], None, "text", 0.0, len(ids), False)
+            return encode_text(self.processor, sample)
         if isinstance(sample, DialogueSample):
-            from qwen_audio.data.sft.encode import encode_dialogue  # makes a Row of this module
-
             return encode_dialogue(self.processor, sample)
-        example = sample.example
-        mels = [log_mel(w) for w in sample.waves]
-        may_ask = example.question is not None or example.label is not None
+        may_ask = sample.example.question is not None or sample.example.label is not None
         as_question = may_ask and rng.random() < self.question_share
-        ids, labels = self.processor.encode_row(
-            [m.shape[-1] for m in mels], self.style.render(example, as_question=as_question)
-        )
-        seconds = sum(len(w) for w in sample.waves) / SAMPLE_RATE
-        text_tokens = len(ids) - sum(span_length(m.shape[-1]) for m in mels)
-        ctc = ctc_target(example) if len(mels) == 1 else None
-        too_long = ctc is not None and not _can_align(ctc, mels[0].shape[-1])
-        if too_long:
-            ctc = None
-        return Row(ids, labels, mels, ctc, example.task, seconds, text_tokens, too_long)
+        return encode_example(self.processor, sample, self.style, as_question=as_question)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows padded on the right into a batch, or with `packing` joined to one sequence."""
@@ -145,27 +111,3 @@ def pack_rows(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
         "labels": torch.tensor([labels]),
         "position_ids": torch.tensor([positions]),
     }
-
-
-def _can_align(target: bytes, mel_frames: int) -> bool:
-    """Whether CTC has frames enough: one a byte, and a blank between two equal ones."""
-    repeats = sum(a == b for a, b in itertools.pairwise(target))
-    return len(target) + repeats <= encoder_frames(mel_frames)
-
-
-def ctc_target(example: Example) -> bytes | None:
-    """UTF-8 bytes of the normalised transcript, or None if the task has none.
-
-    The pitch of a note counts as one: an encoder that has only learned to spell would have dropped pitch, which says
-    nothing about words, by the time the notes come. So does an English keyword (others are labelled in translation).
-    """
-    if example.task == "note_pitch" or (example.task == "keyword_spotting" and example.language == "en"):
-        return (example.label or "").encode() or None
-    if example.task not in TRANSCRIBED:
-        return None
-    text = (
-        " ".join(w.word for w in example.words) if example.words and example.task != "asr" else example.text
-    )
-    if example.language in ("zh", "ja"):
-        text = text.replace(" ", "")
-    return spoken_form(text).encode()

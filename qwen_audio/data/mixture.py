@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.channel import distort
-from qwen_audio.data.collate import Batch, Collator, Row
+from qwen_audio.data.collate import Batch, Collator
+from qwen_audio.data.encode import Row
 from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sources import Source
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from qwen_audio.data.encode import TextSample
 from qwen_audio.data.manifest import ManifestError
-
-
-@dataclass(frozen=True)
-class TextSample:
-    """One text; it has no recordings."""
-
-    text: str
-    waves: tuple[np.ndarray, ...] = ()
 
 
 class TextSource:
@@ -56,8 +47,3 @@ class TextSource:
         language = self.languages[rng.choice(len(self.languages), p=self.p)]
         count = int(rng.integers(1, self.sentences + 1))
         return TextSample(" ".join(join(language, utterance(rng, language)) for _ in range(count)))
-
-
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text and its end; special tokens spelled in it are plain text."""
-    return [*tokenizer.encode_plain(text), tokenizer.eos_token_id]

@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Sequence
 
-from qwen_audio.audio import SAMPLE_RATE, mel_frames
+from qwen_audio.audio import SAMPLE_RATE, load_audio, mel_frames
+from qwen_audio.data.encode import segments_of
 from qwen_audio.data.sft.dialogue import Dialogue, read_dialogues
-from qwen_audio.data.sft.encode import segments_of
 from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer
 
 
@@ -24,8 +24,6 @@ def show(path: str | os.PathLike[str], identity: str, tokenizer: QwenAudioTokeni
     seconds = []
     for ref in found[0].audio:
         if ref.duration is None:
-            from qwen_audio.audio import load_audio
-
             seconds.append(len(load_audio(ref.path, start=ref.start)) / SAMPLE_RATE)
         else:
             seconds.append(ref.duration)
