@@ -27,7 +27,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from qwen_audio.allowed import STOPS
+from qwen_audio.answer_tags import STOPS
 from qwen_audio.audio import SAMPLE_RATE, log_mel
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, config

@@ -9,35 +9,8 @@ import torch
 from torch import Tensor
 
 from qwen_audio import tags
+from qwen_audio.answer_tags import ANSWER_TAGS, IN_ANY_TASK, IN_DIALOGUE, STOPS
 from qwen_audio.tags import Segment
-
-_TIMES = (*(tags.time_tag(t / tags.TICKS_PER_SECOND) for t in range(tags.MAX_TICK + 1)), tags.SILENCE)
-_ENTITY = (
-    tags.START_OF_ENTITY_VALUE,
-    tags.END_OF_ENTITY_VALUE,
-    tags.START_OF_ENTITY_TYPE,
-    tags.END_OF_ENTITY_TYPE,
-)
-_MIDI = (
-    *(tags.pitch_tag(n) for n in range(tags.MIDI_VALUES)),
-    *(tags.velocity_tag(n) for n in range(tags.MIDI_VALUES)),
-)
-# Tags that stand together in a prompt -> special tokens that its answers may hold.
-ANSWER_TAGS: dict[tuple[str, ...], tuple[str, ...]] = {
-    (tags.TIMESTAMPS,): (*_TIMES, tags.DELIMITER),
-    (tags.QUESTION,): _TIMES,  # an answer may say when
-    (tags.TRANSCRIBE, tags.DELIMITER): (tags.DELIMITER,),
-    (tags.TRANSCRIBE, tags.SPEAKER_META): (tags.START_OF_ENTITY_VALUE, tags.END_OF_ENTITY_VALUE),
-    (tags.AUDIO_GROUNDING,): (tags.START_OF_WORD, tags.END_OF_WORD, tags.DELIMITER),
-    (tags.NOTE_ANALYSIS,): (tags.PITCH, tags.VELOCITY, tags.SONIC, tags.INSTRUMENT, *_MIDI),
-    (tags.NAMED_ENTITY_RECOGNITION,): _ENTITY,
-    (tags.SPEECH_UNDERSTANDING,): (*_ENTITY, tags.SCENARIO, tags.ACTION, tags.ENTITIES),
-}
-# What ends an answer of a dialogue, as published. An answer to a task's tags ends with the first alone.
-STOPS = (tags.END_OF_TEXT, tags.IM_END, tags.IM_START)
-_IN_ANY_TASK = {name for names in ANSWER_TAGS.values() for name in names}
-# An answer of a dialogue may do what an answer to any task does.
-_IN_DIALOGUE = _IN_ANY_TASK | set(STOPS)
 
 
 def stop_ids(tokenizer: Any) -> list[int]:
@@ -61,9 +34,9 @@ def allowed_after(tokenizer: Any, tagged: str, vocabulary: int) -> Tensor:
     allowed[: tokenizer.special_id(tags.SPECIAL_TOKENS[0])] = True
     names = {tags.END_OF_TEXT}
     if tags.IM_START in tagged:
-        names |= _IN_DIALOGUE
+        names |= IN_DIALOGUE
     if tags.START_OF_TRANSCRIPT not in tagged and tags.START_OF_ANALYSIS not in tagged:
-        names |= _IN_ANY_TASK
+        names |= IN_ANY_TASK
     for together, answers in ANSWER_TAGS.items():
         if all(tag in tagged for tag in together):
             names.update(answers)

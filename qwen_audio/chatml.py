@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwen_audio import tags
-from qwen_audio.allowed import ANSWER_TAGS
+from qwen_audio.answer_tags import IN_ANY_TASK
 from qwen_audio.audio import audio_tokens
 from qwen_audio.tags import Segment
 
@@ -26,7 +26,6 @@ SYSTEM_PROMPT = "You are a helpful assistant."  # published default
 WINDOW_TOKENS = 6144  # published: system message and kept turns stay under this, the query not counted
 NUMBERINGS = ("dialogue", "turn")
 
-_ANSWER_TAGS = {name for names in ANSWER_TAGS.values() for name in names}
 _TIME = re.compile(r"<\|(\d{1,2}\.\d\d)\|>")
 
 
@@ -201,7 +200,7 @@ def _answer_pieces(answer: str) -> list[tuple[str, bool]]:
     """(piece, is a tag of answers); neighbouring plain pieces are one, as their encoding is."""
     joined: list[tuple[str, bool]] = []
     for piece, _ in tags.split_tags(answer):
-        special = piece in _ANSWER_TAGS
+        special = piece in IN_ANY_TASK
         if joined and not special and not joined[-1][1]:
             joined[-1] = (joined[-1][0] + piece, False)
         else:

@@ -16,7 +16,8 @@ from typing import Any
 from torch import Tensor
 from transformers import DynamicCache
 
-from qwen_audio.allowed import STOPS, allowed_after
+from qwen_audio.allowed import allowed_after
+from qwen_audio.answer_tags import STOPS
 from qwen_audio.row_cache import length_dependent, past_of, rotary_scale
 from qwen_audio.sampling import Sampling
 from qwen_audio.serve.engine import Engine

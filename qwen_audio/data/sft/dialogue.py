@@ -22,14 +22,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qwen_audio import tags
-from qwen_audio.allowed import ANSWER_TAGS
+from qwen_audio.answer_tags import IN_ANY_TASK
 from qwen_audio.data.example import AudioRef, close_names
 from qwen_audio.data.manifest import ManifestError, json_object, lines_of, relative_path
 
 __all__ = ["AudioRef", "Dialogue", "DialogueSample", "Part", "Turn", "read_dialogues", "write_dialogues"]
 
 UNSET = "unset"  # the path of a recording that is only in memory
-_ANSWER_TAGS = {name for names in ANSWER_TAGS.values() for name in names}
 _LIKE_A_TAG = re.compile(r"<\|[^<>|\s]*\|>|</?audio>|" + re.escape(tags.AUDIO_PAD))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -85,7 +84,7 @@ class Turn(BaseModel):
     def _answer(cls, answer: str) -> str:
         _usable(answer, "an answer")
         for match in _LIKE_A_TAG.finditer(answer):
-            if match.group() not in _ANSWER_TAGS:
+            if match.group() not in IN_ANY_TASK:
                 raise ValueError(
                     f"the answer spells the tag {match.group()}, which no answer may hold: remove it "
                     "(times run from <|0.00|> to <|30.00|>)"
