@@ -20,7 +20,7 @@ from listening_voice import accuracy, aligned, heard, known, loud, pitches, trem
 
 from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.synthetic import spoken_text
+from qwen_audio.data.synthetic import tables
 from qwen_audio.data.synthetic.speech import SpeechGenerator
 from qwen_audio.data.synthetic.spoken import SpokenGenerator
 from qwen_audio.data.synthetic.spoken_voices import EMOTIONS
@@ -133,19 +133,19 @@ def _keywords(count: int, seed: int) -> list[Row]:
     """Single keywords and the cut-out stretches of timed ones; which words a whole utterance has."""
     alone = _english("keyword_spotting", count, seed, lambda sample: sample.example.words is None)
     inside = _english("keyword_spotting", count, seed, lambda sample: sample.example.words is not None)
-    hits = [heard(s.waves[0], spoken_text.KEYWORDS) == [s.example.label] for s in alone]
+    hits = [heard(s.waves[0], tables.KEYWORDS) == [s.example.label] for s in alone]
     cuts, errors = [], []
     for sample in inside:
         words, wave = sample.example.words or [], sample.waves[0]
         for word in words:
             cut = wave[round(word.start * SAMPLE_RATE) : round(word.end * SAMPLE_RATE)]
-            cuts.append(heard(cut, spoken_text.KEYWORDS) == [word.word])
+            cuts.append(heard(cut, tables.KEYWORDS) == [word.word])
         found = aligned(wave, sample.example.meta["transcript"])
         for word in words:
             starts = [at for name, at in found if name == word.word]
             errors += [abs(starts[0] - word.start)] if len(starts) == 1 else []
-    chance = f"(chance {100 / len(spoken_text.KEYWORDS):.0f} %)"
-    known = f"by pocketsphinx (grammar: one of the {len(spoken_text.KEYWORDS)} keywords)"
+    chance = f"(chance {100 / len(tables.KEYWORDS):.0f} %)"
+    known = f"by pocketsphinx (grammar: one of the {len(tables.KEYWORDS)} keywords)"
     return [
         Row(
             "keyword_spotting", f"single keyword {known}", f"{100 * np.mean(hits):.0f} % {chance}", len(hits)

@@ -15,7 +15,7 @@ pytest.importorskip("wordfreq", reason="the synth extra is not installed")
 
 from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sources import SourceConfig
-from qwen_audio.data.synthetic import spoken_text
+from qwen_audio.data.synthetic import tables
 from qwen_audio.data.synthetic.speech import SpeechGenerator
 from qwen_audio.data.synthetic.spoken import TASKS, SpokenGenerator
 from qwen_audio.data.synthetic.spoken_voices import EMOTIONS, distance, draw_identity
@@ -251,7 +251,7 @@ def test_prosody_tells_the_emotions_apart() -> None:
 def test_a_recogniser_hears_the_keywords_where_they_are() -> None:
     pocketsphinx = pytest.importorskip("pocketsphinx", reason="the dev extra is not installed")
     decoder = pocketsphinx.Decoder(samprate=RATE, loglevel="FATAL")
-    grammar = f"#JSGF V1.0;\ngrammar k;\npublic <k> = {' | '.join(spoken_text.KEYWORDS)} ;"
+    grammar = f"#JSGF V1.0;\ngrammar k;\npublic <k> = {' | '.join(tables.KEYWORDS)} ;"
     decoder.add_jsgf_string("keywords", grammar)
 
     def decode(wave: np.ndarray) -> str:
@@ -270,7 +270,7 @@ def test_a_recogniser_hears_the_keywords_where_they_are() -> None:
         if sample.example.words is None:
             right["alone"].append(decode(wave) == sample.example.label)
         for word in sample.example.words or ():
-            assert word.word in spoken_text.KEYWORDS
+            assert word.word in tables.KEYWORDS
             cut = wave[round(word.start * RATE) : round(word.end * RATE)]
             right["inside"].append(decode(cut) == word.word)
     # 33 keywords: chance is 0.03

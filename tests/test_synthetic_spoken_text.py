@@ -20,6 +20,7 @@ from qwen_audio.data.synthetic import (
     parallel_words,
     spoken_commands,
     spoken_text,
+    tables,
     text,
     utterances,
 )
@@ -61,8 +62,8 @@ def test_articles_and_agreement() -> None:
 
 
 def test_tables_have_six_columns_and_frames_the_same_slots() -> None:
-    tables = [name for name in vars(parallel_words) if name.isupper() and name != "LANGUAGES"]
-    for name in tables:
+    others = ("LANGUAGES", "SPOKEN_TABLES")
+    for name in (name for name in vars(parallel_words) if name.isupper() and name not in others):
         wide = 7 if name in ("PEOPLE", "NAMES") else 6
         rows = parallel._rows(name)
         assert {len(row) for row in rows} == {wide}, name
@@ -105,21 +106,21 @@ def test_translation_samples_speak_the_source_in_all_directions() -> None:
 
 
 def test_french_numbers() -> None:
-    france, belgium, swiss = spoken_text.DIALECTS["fr"]
-    assert spoken_text.french_number(71, france) == "soixante et onze"
-    assert spoken_text.french_number(80, belgium) == "quatre-vingts"
-    assert spoken_text.french_number(81, france) == "quatre-vingt-un"
-    assert spoken_text.french_number(81, swiss) == "huitante et un"
-    assert spoken_text.french_number(92, belgium) == "nonante-deux"
-    assert spoken_text.french_number(97, france) == "quatre-vingt-dix-sept"
+    france, belgium, swiss = tables.DIALECTS["fr"]
+    assert tables.french_number(71, france) == "soixante et onze"
+    assert tables.french_number(80, belgium) == "quatre-vingts"
+    assert tables.french_number(81, france) == "quatre-vingt-un"
+    assert tables.french_number(81, swiss) == "huitante et un"
+    assert tables.french_number(92, belgium) == "nonante-deux"
+    assert tables.french_number(97, france) == "quatre-vingt-dix-sept"
     with pytest.raises(ValueError, match="70 to 99"):
-        spoken_text.french_number(60, swiss)
+        tables.french_number(60, swiss)
 
 
 def test_every_dialect_is_offered_and_differs_in_its_phonemes() -> None:
     samples = draw("dialect_id", 120)
     assert {s.example.label for s in samples} == {
-        name for names in spoken_text.DIALECTS.values() for name in names
+        name for names in tables.DIALECTS.values() for name in names
     }
     for example in (s.example for s in samples[:40]):
         if example.language == "fr":
@@ -131,7 +132,7 @@ def test_every_dialect_is_offered_and_differs_in_its_phonemes() -> None:
             else:
                 assert not numbers & {"huitante", "septante", "nonante"}
             continue
-        known = spoken_text.DIALECTS[example.language]
+        known = tables.DIALECTS[example.language]
         heard = [espeak.phonemes(example.meta["transcript"], accent) for accent in known.values()]
         assert heard.count(heard[list(known).index(example.label)]) == 1
 
@@ -195,7 +196,7 @@ def test_no_keyword_is_heard_that_is_not_labelled() -> None:
     assert spoken_text.unlabelled_keyword(["move", "forward"], [1], "en-us") is None
     rng = np.random.default_rng(0)
     accent = "gmw/en"
-    sounds = {w: re.sub(r"[ˈˌː ]", "", espeak.phonemes(w, accent)) for w in spoken_text.KEYWORDS}
+    sounds = {w: re.sub(r"[ˈˌː ]", "", espeak.phonemes(w, accent)) for w in tables.KEYWORDS}
     for _ in range(60):
         words, spots = spoken_text.keyword_utterance(rng, accent)
         others = [word for place, word in enumerate(words) if place not in spots]
@@ -219,7 +220,7 @@ def test_keyword_utterances_are_split_and_offer_the_keywords() -> None:
 
 def test_french_sentences_that_tell_a_dialect_are_split() -> None:
     rng = np.random.default_rng(0)
-    for name in spoken_text.DIALECTS["fr"]:
+    for name in tables.DIALECTS["fr"]:
         train, held_out = (
             {" ".join(spoken_text.dialect_utterance(rng, "fr", name, held_out=held)) for _ in range(count)}
             for held, count in ((False, 3000), (True, 300))

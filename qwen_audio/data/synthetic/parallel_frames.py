@@ -179,3 +179,5 @@ ENTITY_TYPES = {
     "T": "time",
     "G": "number",
 }
+# Tables whose words are said, so that they are no unseen words (utterances.py).
+SPOKEN_TABLES = (FRAMES, TABLES, ENTITY_TYPES)

@@ -254,3 +254,9 @@ it is snowing | schneit es | 在下雪 | nieva | il neige | nevica
 it is cold | ist es kalt | 很冷 | hace frío | il fait froid | fa freddo
 it is hot | ist es heiß | 很热 | hace calor | il fait chaud | fa caldo
 """
+
+# Tables whose words are said, so that they are no unseen words (utterances.py).
+SPOKEN_TABLES = (
+    LANGUAGES, THINGS, PEOPLE, NAMES, RECEIVERS, VERBS, DOING, ACTIVITIES, MODALS, PAST, FUTURE, PLACES, SPOTS, CITIES,
+    NUMBERS, AGES, COUNTED, QUALITIES, MOODS, DEGREES, WEATHER,
+)  # fmt: skip

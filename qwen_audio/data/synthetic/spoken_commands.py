@@ -98,6 +98,8 @@ _ENTITY_VALUES["bare"] = _ENTITY_VALUES["organization"].replace("the ", "")
 _SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 # What is said in front of a value and is no part of it.
 _IN_FRONT = {"date": "on ", "organization": "the "}
+# Tables whose words are said, so that they are no unseen words (utterances.py).
+SPOKEN_TABLES = (_INTENTS, _ENTITY_TEMPLATES, _VALUES, _ENTITY_VALUES, _IN_FRONT)
 
 
 class Command(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.data.synthetic import spoken_text
+from qwen_audio.data.synthetic import tables
 from qwen_audio.data.synthetic.speech import ACCENTS
 from qwen_audio.data.synthetic.spoken_voices import Clip, Identity, Manner, draw_identity, say
 
@@ -24,7 +24,7 @@ class Draft:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-CODES = tuple(spoken_text.LANGUAGE_NAMES)
+CODES = tuple(tables.LANGUAGE_NAMES)
 
 
 def pick(rng: np.random.Generator, choices: Any) -> Any:

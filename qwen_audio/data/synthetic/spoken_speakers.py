@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.data.synthetic import spoken_text, text
+from qwen_audio.data.synthetic import spoken_text, tables, text
 from qwen_audio.data.synthetic.speech import ACCENTS
 from qwen_audio.data.synthetic.spoken_draft import CODES, Draft, any_language, lead_in, one, pick, speak
 from qwen_audio.data.synthetic.spoken_voices import (
@@ -31,12 +31,12 @@ def language(rng: np.random.Generator, held_out: bool) -> Draft:
     code = pick(rng, CODES)
     words = spoken_text.utterance(rng, code, held_out=held_out)
     wave, lead, who = one(rng, held_out, code, words)
-    name = spoken_text.LANGUAGE_NAMES[code]
+    name = tables.LANGUAGE_NAMES[code]
     fields = {
         "language": code,
         "text": name,
         "label": name,
-        "choices": list(spoken_text.LANGUAGE_NAMES.values()),
+        "choices": list(tables.LANGUAGE_NAMES.values()),
         "speaker": who.name,
         "meta": {"transcript": text.join(code, words)},
     }

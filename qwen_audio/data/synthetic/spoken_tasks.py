@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.data.synthetic import espeak, parallel, spoken_commands, spoken_text, text
+from qwen_audio.data.synthetic import espeak, parallel, spoken_commands, spoken_text, tables, text
 from qwen_audio.data.synthetic.speech import ACCENTS
 from qwen_audio.data.synthetic.spoken_draft import Draft, Unusable, any_language, lead_in, one, pick, speak
 from qwen_audio.data.synthetic.spoken_voices import Manner, apart, draw_identity, mix
@@ -61,7 +61,7 @@ def overlap(rng: np.random.Generator, held_out: bool) -> Draft:
 
 def _dialect(rng: np.random.Generator, held_out: bool) -> tuple[Draft, str, str, list[str]]:
     language = pick(rng, ("en", "en", "es", "fr", "zh"))
-    known = spoken_text.DIALECTS[language]
+    known = tables.DIALECTS[language]
     name = pick(rng, list(known))
     words = spoken_text.dialect_utterance(rng, language, name, held_out=held_out)
     said = text.join(language, words)
@@ -130,7 +130,7 @@ def keyword(rng: np.random.Generator, held_out: bool) -> Draft:
     who = draw_identity(rng, held_out=held_out)
     if rng.random() < 0.5:
         language = any_language(rng)
-        known = list(spoken_text.KEYWORDS) if language == "en" else text.DIGITS[language].split()
+        known = list(tables.KEYWORDS) if language == "en" else text.DIGITS[language].split()
         word = pick(rng, known)
         wave, lead, who = one(rng, held_out, language, [word], who)
         fields = {"language": language, "text": word, "label": word, "speaker": who.name}
@@ -149,7 +149,7 @@ def keyword(rng: np.random.Generator, held_out: bool) -> Draft:
         "text": ", ".join(word.word for word in timed),
         "words": timed,
         "question": "Which of these keywords are spoken, in order?",
-        "choices": _ten(rng, spoken_text.KEYWORDS, [word.word for word in timed]),
+        "choices": _ten(rng, tables.KEYWORDS, [word.word for word in timed]),
         "speaker": who.name,
         "meta": {"transcript": " ".join(words)},
     }

@@ -13,67 +13,18 @@ import numpy as np
 
 from qwen_audio.data.synthetic import espeak, parallel, text, utterances
 from qwen_audio.data.synthetic.held_out import is_held_out
+from qwen_audio.data.synthetic.tables import (
+    CLAUSES,
+    FRENCH_STARTS,
+    FRENCH_THINGS,
+    KEYWORDS,
+    NEAR_KEYWORDS,
+    french_number,
+)
 from qwen_audio.text import spoken_form
 
-LANGUAGE_NAMES = {
-    "en": "English",
-    "zh": "Chinese",
-    "de": "German",
-    "es": "Spanish",
-    "ko": "Korean",
-    "fr": "French",
-    "ja": "Japanese",
-    "it": "Italian",
-}
-
-# Name of a dialect -> espeak's file. Each has sounds, or in French number words, that the others do not have.
-DIALECTS = {
-    "en": {
-        "American English": "en-us",
-        "New York English": "en-us-nyc",
-        "British English": "en-gb-x-rp",
-        "Scottish English": "en-gb-scotland",
-        "Lancashire English": "en-gb-x-gbclan",
-        "West Midlands English": "en-gb-x-gbcwmd",
-        "Caribbean English": "gmw/en-029",
-    },
-    "es": {"European Spanish": "roa/es", "Latin American Spanish": "roa/es-419"},
-    "fr": {"French of France": "roa/fr", "Belgian French": "fr-be", "Swiss French": "fr-ch"},
-    "zh": {"Mandarin": "sit/cmn", "Cantonese": "sit/yue"},
-}
-
-_KEYWORDS = (
-    "yes no up down left right on off stop go zero one two three four five six seven eight nine bed bird cat "
-    "dog happy house tree wow forward backward follow learn visual"
-)
-KEYWORDS = tuple(_KEYWORDS.split())
-
-# Words that sound like a keyword in some accent, where their phonemes do not tell.
-_NEAR_KEYWORDS = (
-    "know won to too for fore ate write of wright read ford none knows nose own oh owe eye bad bet but boat"
-)
-_NEAR = tuple(_NEAR_KEYWORDS.split())
 _MARKS = re.compile(r"[\sˈˌː]")  # stress, length and what parts words
 _SPELLED = 4  # a keyword of so many letters is not spelled inside another word either
-
-# Subjects, times, places, and objects with their verbs; any combination is a sentence.
-_CLAUSES = {
-    "ja": (
-        "わたし は|ともだち は|せんせい は|いもうと は|おとうさん は|おかあさん は|かれ は|かのじょ は|こども は",
-        "きょう|あした|まいにち|いま|ときどき",
-        "うち で|がっこう で|こうえん で|えき で|みせ で|としょかん で|まち で",
-        "りんご を たべます|みず を のみます|ほん を よみます|てがみ を かきます|おんがく を ききます|"
-        "えいが を みます|くるま を あらいます|にほんご を べんきょうします|はな を かいます|"
-        "しゃしん を とります|うた を うたいます|ごはん を つくります|いぬ と あそびます|でんわ を かけます",
-    ),
-    "ko": (
-        "저는|친구는|선생님은|동생은|어머니는|아버지는|우리는|그녀는|아이는",
-        "오늘|내일|매일|지금|가끔",
-        "집에서|학교에서|공원에서|시장에서|회사에서|도서관에서|역에서",
-        "사과를 먹어요|물을 마셔요|책을 읽어요|편지를 써요|음악을 들어요|영화를 봐요|한국어를 공부해요|"
-        "꽃을 사요|사진을 찍어요|노래를 불러요|요리를 해요|커피를 마셔요|전화를 해요|그림을 그려요",
-    ),
-}
 
 
 def sentence(rng: np.random.Generator, language: str, *, held_out: bool = False) -> list[str]:
@@ -82,7 +33,7 @@ def sentence(rng: np.random.Generator, language: str, *, held_out: bool = False)
         written = parallel.draw(rng, held_out=held_out).texts[language]
         return text.units(language, spoken_form(written).split())
     while True:
-        parts = [choices.split("|") for choices in _CLAUSES[language]]
+        parts = [choices.split("|") for choices in CLAUSES[language]]
         words = " ".join(choices[rng.integers(len(choices))] for choices in parts).split()
         if is_held_out(" ".join(words)) == held_out:
             return words
@@ -98,27 +49,6 @@ def utterance(rng: np.random.Generator, language: str, *, held_out: bool = False
     return text.units(language, utterances.random_utterance(rng, language, held_out=held_out))
 
 
-_ONES = ("un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf")
-_TEENS = ("dix", "onze", "douze", "treize", "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf")
-_FRENCH_THINGS = ("pages", "livres", "euros", "maisons", "voitures", "tables", "chevaux", "billets", "pommes")
-_FRENCH_STARTS = ("il y a", "nous avons", "elle a vu", "je voudrais", "ils ont vendu", "on a compté")
-
-
-def french_number(value: int, dialect: str) -> str:
-    """A number from 70 to 99 as it is said in "French of France", "Belgian French" or "Swiss French"."""
-    if not 70 <= value <= 99:
-        raise ValueError(f"{value} is said alike everywhere: give a number from 70 to 99")
-    tens, ones = divmod(value, 10)
-    if dialect == "French of France" and tens != 8:
-        base, rest = ("soixante", value - 70) if tens == 7 else ("quatre-vingt", value - 90)
-        return f"{base}{' et ' if value == 71 else '-'}{_TEENS[rest]}"
-    swiss = dialect == "Swiss French"
-    base = {7: "septante", 8: "huitante" if swiss else "quatre-vingt", 9: "nonante"}[tens]
-    if ones == 0:
-        return base + ("s" if base == "quatre-vingt" else "")
-    return f"{base}{' et ' if ones == 1 and base != 'quatre-vingt' else '-'}{_ONES[ones - 1]}"
-
-
 def dialect_utterance(
     rng: np.random.Generator, language: str, dialect: str, *, held_out: bool = False
 ) -> list[str]:
@@ -132,10 +62,10 @@ def dialect_utterance(
         numbers = [int(rng.integers(80, 90)), int(rng.choice([70, 90]) + rng.integers(10))]
         if rng.random() < 0.5:
             numbers.reverse()
-        start = _FRENCH_STARTS[rng.integers(len(_FRENCH_STARTS))]
-        first, second = rng.permutation(len(_FRENCH_THINGS))[:2]
+        start = FRENCH_STARTS[rng.integers(len(FRENCH_STARTS))]
+        first, second = rng.permutation(len(FRENCH_THINGS))[:2]
         said = [french_number(number, dialect) for number in numbers]
-        written = f"{start} {said[0]} {_FRENCH_THINGS[first]} et {said[1]} {_FRENCH_THINGS[second]}"
+        written = f"{start} {said[0]} {FRENCH_THINGS[first]} et {said[1]} {FRENCH_THINGS[second]}"
         if is_held_out(written) == held_out:
             return spoken_form(written).split()
 
@@ -152,7 +82,7 @@ def _keyword_sounds(accent: str) -> dict[str, str]:
 @lru_cache(maxsize=65536)
 def holds_keyword(word: str, accent: str) -> bool:
     """Whether a word is a keyword, sounds like one, or has one in it, in spelling or in an espeak accent."""
-    if word in KEYWORDS or word in _NEAR:
+    if word in KEYWORDS or word in NEAR_KEYWORDS:
         return True
     if any(len(keyword) >= _SPELLED and keyword in word for keyword in KEYWORDS):
         return True

@@ -165,6 +165,8 @@ _FOREIGN = {
     "it": ["ho {d} {w}", "questo è {w}", "oggi andiamo a {w}", "dove è la {w}", "il numero è {d} {d} {d}"],
     "ar": ["هذا {w}", "في {w} اليوم", "عندي {d} {w}", "الرقم {d} {d} {d}", "أين {w}"],
 }
+# Tables whose words are said beside the vocabulary, so that they are no unseen words (utterances.py).
+SPOKEN_TABLES = (DIGITS, _FILLERS, _TEMPLATES, _FOREIGN)
 _SLOT = re.compile(r"\{(\w+)\}")
 
 

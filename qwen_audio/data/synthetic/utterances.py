@@ -15,6 +15,7 @@ from qwen_audio.data.synthetic import (
     parallel_frames,
     parallel_words,
     spoken_commands,
+    tables,
     text,
 )
 from qwen_audio.data.synthetic.held_out import is_held_out
@@ -27,9 +28,6 @@ _UNSEEN_SHARE = 0.25  # of the random words of a held-out text
 @lru_cache(maxsize=1)
 def _tables() -> str:
     """All tables and templates that something is said from, in small letters, without the names of slots."""
-    # Imported here: that module says random utterances of this one.
-    from qwen_audio.data.synthetic import spoken_text
-
     found: list[str] = []
 
     def collect(value: object) -> None:
@@ -42,15 +40,17 @@ def _tables() -> str:
             for part in value:
                 collect(part)
 
-    for module in (parallel_frames, parallel_words, spoken_commands, spoken_text):
-        for name, value in vars(module).items():
-            if not name.startswith("__"):
-                collect(value)
-    for table in (text.DIGITS, text._FILLERS, text._TEMPLATES, text._FOREIGN):
-        collect(table)
+    for listed in (
+        parallel_frames.SPOKEN_TABLES,
+        parallel_words.SPOKEN_TABLES,
+        spoken_commands.SPOKEN_TABLES,
+        tables.SPOKEN_TABLES,
+        text.SPOKEN_TABLES,
+    ):
+        collect(listed)
     # what is put together: the templates have "{noun}s"; French numbers
-    for dialect in spoken_text.DIALECTS["fr"]:
-        found += [spoken_text.french_number(number, dialect) for number in range(70, 100)]
+    for dialect in tables.DIALECTS["fr"]:
+        found += [tables.french_number(number, dialect) for number in range(70, 100)]
     found += [f"{noun}s" for noun in text._FILLERS["noun"].split()]
     return re.sub(r"\{[\w:]*\}", " ", "\n".join(found)).lower()
 
@@ -59,9 +59,9 @@ def _tables() -> str:
 def unseen_words(language: str) -> tuple[str, ...]:
     """The words that follow the usual vocabulary of `language` in frequency and occur in no table or template."""
     count = UNSEEN_WORDS.get(language, _OTHER_UNSEEN_WORDS)
-    tables = _tables()
+    spoken = _tables()
     # a Chinese sentence has no blanks: a word is anywhere in it
-    said = tables if language == "zh" else frozenset(re.findall(r"[^\W\d_]+", tables))
+    said = spoken if language == "zh" else frozenset(re.findall(r"[^\W\d_]+", spoken))
     known = text.vocabulary(language)
     spare = 150 if language == "en" else 50
     size = len(known) - len(text.vocabulary(language, 0))
