@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import torch
 
 import qwen_audio
+from qwen_audio.data.example import SPEECH_SOURCE, SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, read_manifest, write_manifest
-from qwen_audio.data.sources import SPEECH_SOURCE, SYNTHETIC_SOURCE, SourceConfig
 from qwen_audio.data.synthetic.speech_questions import CONTENT_KINDS, TIME_KINDS
 from qwen_audio.data.synthetic.write import write_dataset
 from qwen_audio.eval.choose import by_source
@@ -36,6 +36,7 @@ from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, read_dataset_ids
 from qwen_audio.train.checkpoint import checkpoints
 from qwen_audio.train.config import TrainConfig, load_config
 from qwen_audio.train.main import run as train
+from qwen_audio.train.sources import SourceConfig
 
 BASE = Path(__file__).with_name("base.yaml")
 SRWT = "word_timestamps"

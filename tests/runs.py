@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.train.config import TrainConfig
+from qwen_audio.train.sources import SourceConfig
 
 SPEECH = {"vocabulary_size": 40, "kinds": {"single": 1.0}, "max_seconds": 2}
 

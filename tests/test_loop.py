@@ -12,7 +12,6 @@ from tiny import trained
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.data.mixture import ChunkDataset, Mixture
-from qwen_audio.data.plain_text import TextSource
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tokenizer import byte_tokenizer
@@ -20,6 +19,7 @@ from qwen_audio.train.log import Log
 from qwen_audio.train.loop import Trainer
 from qwen_audio.train.main import run
 from qwen_audio.train.parallel import World
+from qwen_audio.train.sources import TextSource
 from qwen_audio.train.stages import TrainingModule, freeze, labelled_tokens
 from runs import losses, tiny_config
 

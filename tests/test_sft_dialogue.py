@@ -18,9 +18,9 @@ from qwen_audio.data.collate import Collator
 from qwen_audio.data.manifest import ManifestError
 from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample, read_dialogues, write_dialogues
 from qwen_audio.data.sft.show import show
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.train.sources import SourceConfig
 
 
 def row(**changes: object) -> dict:

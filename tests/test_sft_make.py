@@ -20,10 +20,10 @@ from qwen_audio.data.sft.make import ChatWorld, DialogueMaker
 from qwen_audio.data.sft.phrases import PHRASES
 from qwen_audio.data.sft.turns_main import choice_turn, main_turn, speech_turn
 from qwen_audio.data.sft.turns_text import text_turns
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.task_examples import EXAMPLES, example
 from qwen_audio.task_table import TASKS
 from qwen_audio.text import spoken_form
+from qwen_audio.train.sources import SourceConfig
 
 WAVE = dummies.chirp(2.0)
 SPOKEN = example(

@@ -16,7 +16,6 @@ import soundfile
 
 from qwen_audio.data.augment import active_power
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.data.synthetic import scene_places, scene_textures
 from qwen_audio.data.synthetic.acoustics import drift
 from qwen_audio.data.synthetic.scene_captions import STYLES, TIMES, WORDS, caption, place_caption, words_of
@@ -28,6 +27,7 @@ from qwen_audio.data.synthetic.sound_takes import EVENTS, UNITS, perform, unit
 from qwen_audio.data.synthetic.vocal_models import VOCAL, anyone
 from qwen_audio.tags import END_OF_TEXT
 from qwen_audio.tasks import parse, render
+from qwen_audio.train.sources import SourceConfig
 
 RATE = 16000
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from qwen_audio.data.manifest import AudioRef, Example, write_manifest
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.train.config import load_config
+from qwen_audio.train.sources import SourceConfig
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 

@@ -13,7 +13,6 @@ from qwen_audio import tags
 from qwen_audio.allowed import allowed_after
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.eval.run import evaluate
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
@@ -22,6 +21,7 @@ from qwen_audio.timestamps import Word
 from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train.config import ConfigError, TrainConfig
 from qwen_audio.train.main import run
+from qwen_audio.train.sources import SourceConfig
 
 IDS = dataset_ids(
     [("clips", "asr"), ("clips", "word_timestamps"), ("clips", "audio_qa"), ("clips", "sound_event")]

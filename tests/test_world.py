@@ -12,7 +12,6 @@ from annotations import given_back, wanted
 from qwen_audio.cli import main
 from qwen_audio.data import stats
 from qwen_audio.data.manifest import Example, read_manifest
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.data.synthetic.notes import dynamic
 from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
 from qwen_audio.data.synthetic.write import synthesize, write_world
@@ -20,6 +19,7 @@ from qwen_audio.show import spans_of
 from qwen_audio.tasks import TASKS, example_prompt, parse, render
 from qwen_audio.timestamps import Span, Word
 from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.train.sources import SourceConfig
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 pytest.importorskip("pretty_midi", reason="needs the synth extra")

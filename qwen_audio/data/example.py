@@ -16,6 +16,9 @@ from qwen_audio.data.timed import as_span, as_word
 from qwen_audio.task_table import TASKS
 from qwen_audio.timestamps import Span, Word, parse_words
 
+# `source` of the examples that the generators make.
+SPEECH_SOURCE = "synthetic speech (espeak-ng)"
+SYNTHETIC_SOURCE = "synthetic"
 # The short form's keys, beside the fields of Example themselves.
 SHORT_FORM = ("path", "path2", "duration_s")
 

@@ -1,25 +1,17 @@
-"""Where training examples come from: manifests, real words joined, long speech, the synthetic generators."""
+"""Sources of training examples: manifests, real words joined, long speech; a generator of any kind is one too."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE, load_audio
-from qwen_audio.data.manifest import Example, Sample, read_manifest
-from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample, read_dialogues
-from qwen_audio.task_table import TASKS
+from qwen_audio.data.manifest import Example, Sample
+from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample
 from qwen_audio.timestamps import Word
-
-# `source` of the examples that the generators make.
-SPEECH_SOURCE = "synthetic speech (espeak-ng)"
-SYNTHETIC_SOURCE = "synthetic"
 
 
 class Source(Protocol):
@@ -156,111 +148,3 @@ class LongSpeech:
         update = {"id": "long", "task": task, "text": " ".join(texts), "words": words, "speaker": None}
         example = first.model_copy(update=update)
         return Sample(example, [np.concatenate(pieces)])
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One source of the mixture.
-
-    Attributes:
-        kind: "speech", "long_speech", "speech_questions", "spoken", "sounds", "scenes", "notes", "music", "world"
-            (synthetic; the last one is every task), "manifest", "joined" (single words of a manifest), "text" (without
-            audio); dialogues: "chat_world" (made on the fly), "dialogues" (of a manifest).
-        weight: how often it is drawn, relative to the others.
-        path: the manifest, for "manifest", "joined" and "dialogues"; for "text" a file with a text a line, or null for
-            synthetic sentences.
-        only: for "manifest", "joined" and "dialogues", keep rows of this source only.
-        weights: for "manifest", factors by "source/task", "source" or "task".
-        options: keyword arguments of the synthetic generator.
-        augment_share: how often its examples are distorted; null: as often as the run says.
-    """
-
-    kind: str
-    weight: float
-    path: str | None = None
-    only: str | None = None
-    weights: dict[str, float] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    augment_share: float | None = None
-
-    def build(self) -> Source | DialogueSource:
-        """The source itself.
-
-        Raises:
-            ValueError: an unknown kind, a missing path, or options the generator does not take.
-        """
-        if self.kind == "dialogues":
-            found = [d for d in read_dialogues(self._manifest()) if self.only in (None, d.source)]
-            if not found:
-                raise ValueError(f"{self.path}: no dialogues of source {self.only!r}")
-            return DialogueSource(found)
-        if self.kind in ("manifest", "joined"):
-            rows = self._rows()
-            return ManifestSource(rows, self.weights) if self.kind == "manifest" else JoinedWords(rows)
-        if self.kind not in _GENERATORS:
-            raise ValueError(
-                f"unknown kind of source {self.kind!r}; use one of manifest, joined, dialogues, "
-                f"{', '.join(_GENERATORS)}"
-            )
-        if self.kind == "long_speech":
-            # One task for a whole, and only utterances whose words have times.
-            return LongSpeech(replace(self, kind="speech", options={**self.options, "tasks": _TIMED}).build())
-        options = {**self.options, "path": self.path} if self.kind == "text" else self.options
-        module, name = _GENERATORS[self.kind]
-        # Imported late: generators need the `synth` extra, which reading a manifest does not.
-        generator = getattr(importlib.import_module(module), name)
-        known = inspect.signature(generator).parameters
-        if unknown := [option for option in self.options if option not in known]:
-            raise ValueError(
-                f"options of source {self.kind!r}: there is no {unknown[0]!r}, use some of {', '.join(known)}"
-            )
-        try:
-            return generator(**options)
-        except TypeError as error:
-            raise ValueError(f"options of source {self.kind!r}: {error}") from error
-
-    def _manifest(self) -> str:
-        if not self.path:
-            raise ValueError(f"a source of kind {self.kind!r} needs `path`, the manifest to read")
-        return self.path
-
-    def _rows(self) -> list[Example]:
-        rows = [e for e in read_manifest(self._manifest()) if self.only in (None, e.source)]
-        if not rows:
-            raise ValueError(f"{self.path}: no rows of source {self.only!r}")
-        return rows
-
-    def datasets(self) -> set[tuple[str, str]]:
-        """(source, task) of all examples that this source can give, and for synthetic ones some more: whatever its
-        weights and options, so that a run with fewer tasks has the same ids.
-
-        Raises ValueError as `build` does for a manifest.
-        """
-        if self.kind == "joined":
-            return {(row.source or "", task) for row in self._rows() for task in _SPOKEN}
-        if self.kind == "manifest":
-            return {(row.source or "", row.task) for row in self._rows()}
-        if self.kind in ("text", "dialogues", "chat_world"):
-            return set()  # they have a form of their own
-        speech = {(SPEECH_SOURCE, task) for task in (*_SPOKEN, "audio_qa")}
-        if self.kind in ("speech", "long_speech", "speech_questions"):
-            return speech
-        # The other generators share one name, and some of them make the tasks of others too.
-        return {(SYNTHETIC_SOURCE, task) for task in TASKS} | (speech if self.kind == "world" else set())
-
-
-_SPOKEN = ("asr", "word_timestamps")
-_TIMED = {"word_timestamps": 1.0}
-_GENERATORS = {
-    "long_speech": ("qwen_audio.data.synthetic.speech", "SpeechGenerator"),
-    "speech": ("qwen_audio.data.synthetic.speech", "SpeechGenerator"),
-    "notes": ("qwen_audio.data.synthetic.notes", "NoteGenerator"),
-    "sounds": ("qwen_audio.data.synthetic.sounds", "SoundGenerator"),
-    "scenes": ("qwen_audio.data.synthetic.scenes", "SceneGenerator"),
-    "music": ("qwen_audio.data.synthetic.music", "MusicGenerator"),
-    "speech_questions": ("qwen_audio.data.synthetic.speech_questions", "SpeechQuestionGenerator"),
-    "spoken": ("qwen_audio.data.synthetic.spoken", "SpokenGenerator"),
-    "text": ("qwen_audio.data.plain_text", "TextSource"),
-    "chat_world": ("qwen_audio.data.sft.make", "ChatWorld"),
-    "world": ("qwen_audio.data.synthetic.world", "WorldGenerator"),
-}

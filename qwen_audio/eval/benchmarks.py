@@ -14,11 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from qwen_audio import tasks
-from qwen_audio.data.manifest import Example
+from qwen_audio.data.example import SPEECH_SOURCE, SYNTHETIC_SOURCE, Example
 from qwen_audio.tags import Segment, split_tags
-
-# What the generators write as the source of a row (data.sources, which would bring torch with it).
-SYNTHETIC_SOURCE, SPEECH_SOURCE = "synthetic", "synthetic speech (espeak-ng)"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from qwen_audio.data.sources import SourceConfig
 from qwen_audio.model.presets import PRESETS
 from qwen_audio.tag_styles import TAG_STYLES
+from qwen_audio.train.sources import SourceConfig
 
 # What each stage trains unless `train` says otherwise.
 STAGES: dict[str, tuple[str, ...]] = {

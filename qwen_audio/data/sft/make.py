@@ -22,6 +22,7 @@ from qwen_audio.data.sft.dialogue import UNSET, Dialogue, DialogueSample, Part, 
 from qwen_audio.data.sft.heard import QA, Heard, pick
 from qwen_audio.data.sft.turns_main import choice_turn, duration_turn, main_turn, speech_turn
 from qwen_audio.data.sft.turns_text import text_turns
+from qwen_audio.data.synthetic.world import WorldGenerator, known_tasks
 
 # Shape -> how often; "text" is set apart, as `text_share`.
 SHAPES = {
@@ -60,9 +61,6 @@ class WorldRecordings:
     """The synthetic world: each of the given tasks (None: all) as often as any other."""
 
     def __init__(self, tasks: Iterable[str] | None = None, held_out: bool = False) -> None:
-        # Imported here: the world needs the extra `synth`, which dialogues from manifests do not.
-        from qwen_audio.data.synthetic.world import WorldGenerator, known_tasks
-
         self.tasks: Sequence[str] = known_tasks(tasks)
         self.shares = np.full(len(self.tasks), 1 / len(self.tasks))
         self._generators = {task: WorldGenerator([task], held_out) for task in self.tasks}

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.example import SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.music_genres import FAMILIES, GENRES, MOODS, Player, player
 from qwen_audio.data.synthetic.music_melodies import TUNES, Tune, excerpt
 from qwen_audio.data.synthetic.music_notes import NOTE_SECONDS, NoteStore

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.example import SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.held_out import is_held_out
 from qwen_audio.data.synthetic.soundfont import SoundFont, load_soundfont
 from qwen_audio.tasks import TASKS

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.example import SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.real_clips import RealClips, attribution
 from qwen_audio.data.synthetic.scene_captions import STYLES, caption, place_caption
 from qwen_audio.data.synthetic.scene_places import SCENES, place_number, visit

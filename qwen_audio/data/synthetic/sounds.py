@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.example import SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic.acoustics import band, filtered, noise, room, samples, slope, stretches
 from qwen_audio.data.synthetic.sound_models import ESC10, Model
 from qwen_audio.data.synthetic.sound_models_extra import EXTRA

@@ -16,8 +16,8 @@ import numpy as np
 import soxr
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.example import SPEECH_SOURCE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SPEECH_SOURCE
 from qwen_audio.data.synthetic import espeak, text, utterances
 from qwen_audio.timestamps import Word
 

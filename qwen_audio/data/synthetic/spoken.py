@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.example import SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sources import SYNTHETIC_SOURCE
 from qwen_audio.data.synthetic import espeak, spoken_speakers, spoken_tasks
 from qwen_audio.data.synthetic.spoken_draft import Draft, Unusable
 

@@ -7,16 +7,18 @@ Every task of the format has a row in `WORLD`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.sources import Source, SourceConfig
+from qwen_audio.data.sources import Source
+from qwen_audio.data.synthetic import kinds
 from qwen_audio.task_table import task_of
 
-# Task -> the kinds of source (see data/sources.py) that make it, each drawn equally often.
+SYNTHETIC_KINDS = (*kinds.KINDS, "world")
+# Task -> the kinds of source (kinds.py) that make it, each drawn equally often.
 WORLD: dict[str, tuple[str, ...]] = {
     "asr": ("speech",),
     "speech_translation": ("spoken",),
@@ -111,4 +113,13 @@ def _source(kind: str, task: str, held_out: bool, real: str | None) -> Source:
     shares = {"weights" if kind in _WEIGHTED else "tasks": {task: 1.0}}
     mixed = {} if real is None else {"real": real}
     options = {**shares, "held_out": held_out, **mixed, **_OPTIONS.get(task, {})}
-    return SourceConfig(kind, 1.0, options=options).build()
+    return kinds.build(kind, options)
+
+
+def source_of(kind: str, options: Mapping[str, Any]) -> Source:
+    """A source of one of `SYNTHETIC_KINDS`; ValueError for an unknown kind or options that it does not take."""
+    if kind not in SYNTHETIC_KINDS:
+        raise ValueError(f"unknown kind of source {kind!r}; use one of {', '.join(SYNTHETIC_KINDS)}")
+    if kind == "world":
+        return kinds.with_options(kind, WorldGenerator, options)
+    return kinds.build(kind, options)

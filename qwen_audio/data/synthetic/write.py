@@ -26,8 +26,7 @@ from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.channel import distort
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
-from qwen_audio.data.sources import SourceConfig
-from qwen_audio.data.synthetic.world import MIXED, WorldGenerator, known_tasks
+from qwen_audio.data.synthetic.world import MIXED, WorldGenerator, known_tasks, source_of
 
 MANIFEST = "manifest.jsonl"
 _BLOCK = 4  # examples that a worker makes at once
@@ -251,7 +250,7 @@ def write_dataset(
         raise ValueError(f"kind {kind!r} is not synthetic: use a generator such as speech, notes or music")
     _check_seed(seed)
     _check_share(augment)
-    source = SourceConfig(kind=kind, weight=1.0, options=dict(options or {})).build()
+    source = source_of(kind, options or {})
     folder = _fresh(output)
     (folder / "audio").mkdir(parents=True)
     examples: list[Example] = []
