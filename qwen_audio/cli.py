@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qwen_audio import cli_chat, cli_data, cli_edit, cli_eval, cli_plan, cli_sft, cli_transcribe
+from qwen_audio.cli_common import complain
 from qwen_audio.packages import PackageError, explain
 
 if TYPE_CHECKING:
@@ -209,15 +210,6 @@ def _print_notes(results: Sequence[tuple[str, Result]]) -> None:
     for path, result in results:
         for problem in getattr(result, "problems", []):
             print(f"note: {path}: {problem}", file=sys.stderr)
-
-
-def complain(error: Exception) -> None:
-    """Say on stderr, in one sentence, what went wrong."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        message = f"{error.filename}: {error.strerror}"
-    else:
-        message = " ".join(str(error).split())
-    print(f"error: {message}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
+from qwen_audio.cli_common import complain
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -154,7 +156,6 @@ def _files(
 ) -> bool:
     """Transcribe every file; False if not all could be read whole and written. One that fails is named on stderr,
     unless it is the only one."""
-    from qwen_audio.cli import complain
     from qwen_audio.long_audio.inputs import write_whole
     from qwen_audio.results import format_results
 
