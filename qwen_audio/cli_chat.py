@@ -1,4 +1,7 @@
-"""The verb `chat` of the command line."""
+"""The verb `chat` of the command line.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

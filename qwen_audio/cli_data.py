@@ -1,4 +1,7 @@
-"""The verbs of the command line that make data and look at it: `synthesize`, `prepare`, `show` and `data stats`."""
+"""The verbs of the command line that make data and look at it: `synthesize`, `prepare`, `show` and `data stats`.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

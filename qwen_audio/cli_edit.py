@@ -1,4 +1,7 @@
-"""The verbs of the command line that find words and sounds in a recording and edit it by them: `ground`, `edit`."""
+"""The verbs of the command line that find words and sounds in a recording and edit it by them: `ground`, `edit`.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verbs of the command line that measure: `evaluate` and `report`."""
+"""The verbs of the command line that measure: `evaluate` and `report`.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

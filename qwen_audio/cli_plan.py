@@ -1,4 +1,7 @@
-"""The verb of the command line that plans a run: `plan`."""
+"""The verb of the command line that plans a run: `plan`.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verbs of the command line that make dialogues for supervised fine-tuning: `sft build`, `expand` and `show`."""
+"""The verbs of the command line that make dialogues for supervised fine-tuning: `sft build`, `expand` and `show`.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

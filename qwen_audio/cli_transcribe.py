@@ -1,4 +1,7 @@
-"""The verb `transcribe`: files, folders and patterns, a pipe or a microphone; text, JSON, subtitles, TextGrid."""
+"""The verb `transcribe`: files, folders and patterns, a pipe or a microphone; text, JSON, subtitles, TextGrid.
+
+Imports that take long happen inside the functions, as in cli.py.
+"""
 
 from __future__ import annotations
 

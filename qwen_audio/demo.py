@@ -18,11 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import soundfile
+
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.manifest import AudioRef, Example, Sample, read_manifest, write_manifest
+from qwen_audio.draw import draw_mel
+from qwen_audio.eval.word_times import matched_pairs
+from qwen_audio.tasks import example_prompt, task_of
+from qwen_audio.timestamps import Word
 
 if TYPE_CHECKING:
     from qwen_audio.api import Output, QwenAudio
-    from qwen_audio.data.manifest import Example, Sample
-    from qwen_audio.timestamps import Word
 
 CLIPS = Path(__file__).parent / "demo_clips"
 MANIFEST = "clips.jsonl"
@@ -40,10 +46,8 @@ def run_demo(
 
     Raises FileNotFoundError when there are no clips, ManifestError or AudioError when they are broken.
     """
+    # Late: it brings transformers, which takes seconds to import; the clips are of use without.
     from qwen_audio.api import Request, load_window
-    from qwen_audio.data.manifest import read_manifest
-    from qwen_audio.draw import draw_mel
-    from qwen_audio.tasks import example_prompt, task_of
 
     manifest = Path(clips) / MANIFEST
     if not manifest.is_file():
@@ -98,8 +102,6 @@ def _answer(example: Example, made: Output) -> str:
 
 def _print_words(truth: Sequence[Word], found: Sequence[Word]) -> None:
     """The words that agree, with their true times and the model's."""
-    from qwen_audio.eval.word_times import matched_pairs
-
     pairs = matched_pairs([word.word for word in truth], [word.word for word in found])
     print(f"    {len(pairs)} of {len(truth)} words agree; start and end in seconds, truth and model:")
     for i, j in pairs:
@@ -117,11 +119,10 @@ def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
 
     Needs the extra `synth`. The same versions of it give the same clips.
     """
-    from qwen_audio.data.manifest import AudioRef, write_manifest
+    # Late: what makes the clips is not needed to play them.
     from qwen_audio.data.synthetic.notes import NoteGenerator
     from qwen_audio.data.synthetic.sounds import SoundGenerator
     from qwen_audio.data.synthetic.speech import SpeechGenerator
-    from qwen_audio.timestamps import Word
 
     speech: dict[str, Any] = {
         "tasks": {"word_timestamps": 1.0},
@@ -152,10 +153,6 @@ def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
 
 def _write_small(generator: _Generator, path: Path) -> Sample:
     """Draw until a clip is short, small as FLAC and, if spoken, of some words."""
-    import soundfile
-
-    from qwen_audio.audio import SAMPLE_RATE
-
     for attempt in range(_TRIES):
         sample = generator.sample(np.random.default_rng([_SEED, attempt]))
         wave = sample.waves[0]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qwen_audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
 from qwen_audio.glyphs import drawable, families
+from qwen_audio.timestamps import Span, Word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from qwen_audio.timestamps import Span, Word
 
 _HEIGHT_INCHES = 3.6
 _DPI = 110
@@ -42,8 +42,6 @@ def draw_mel(
     """
     # Figure, not pyplot: no global state and no display is needed.
     from matplotlib.figure import Figure
-
-    from qwen_audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
 
     mel = log_mel(wave)
     picture = np.asarray(mel)
@@ -96,8 +94,6 @@ def draw_example(
         AudioError: audio that has no log-mel (see `audio.log_mel`).
     """
     from matplotlib.figure import Figure
-
-    from qwen_audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
 
     lanes = list(dict.fromkeys(span.label for span in spans))
     heights = [1.0, 2.2] * len(waves)

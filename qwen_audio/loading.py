@@ -10,7 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
+
+from qwen_audio.model import (
+    QwenAudioConfig,
+    QwenAudioForConditionalGeneration,
+    QwenAudioProcessor,
+    hf,
+)
 from qwen_audio.quantization import quantization_config
+from qwen_audio.tokenizer import QwenAudioTokenizer
 
 EMBEDDED = Path(__file__).parent / "weights" / "tiny"
 _INDEX = "model.safetensors.index.json"
@@ -51,12 +61,6 @@ def load_checkpoint(
         )
     files = weight_files(folder)
     config = _read_config(folder)
-
-    import torch
-
-    from qwen_audio.model import QwenAudioForConditionalGeneration, hf
-    from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-    from qwen_audio.tokenizer import QwenAudioTokenizer
 
     check_tensors(folder, config, files)
     how: dict[str, Any] = {}
@@ -126,8 +130,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_config(folder: Path) -> Any:
-    from qwen_audio.model import QwenAudioConfig
-
     path = folder / "config.json"
     data = read_json(path)
     if data.get("model_type") != QwenAudioConfig.model_type:
@@ -144,11 +146,6 @@ def _read_config(folder: Path) -> Any:
 
 def check_tensors(folder: Path, config: Any, files: list[Path]) -> None:
     """Compare names and shapes in the safetensors headers with what the configuration makes."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from qwen_audio.model import QwenAudioForConditionalGeneration, hf
-
     with torch.device("meta"):
         skeleton = QwenAudioForConditionalGeneration(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from qwen_audio.model import hf
+from qwen_audio.model.modeling_text import ntk_alpha
 
 # Columns that are bought ahead.
 SLACK = 64
@@ -225,8 +226,6 @@ def rotary_scale(model: Any, length: int) -> float:
     config = model.config.get_text_config(decoder=True)
     if not getattr(config, "use_dynamic_ntk", False):
         return 1.0
-    from qwen_audio.model.modeling_text import ntk_alpha
-
     return ntk_alpha(length, config.seq_length)
 
 

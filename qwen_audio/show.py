@@ -6,15 +6,16 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qwen_audio import tags
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.data.manifest import Example, read_manifest
+from qwen_audio.draw import draw_example
 from qwen_audio.player import find_player
 from qwen_audio.player import play as play_file
+from qwen_audio.tasks import example_prompt, render
 from qwen_audio.timestamps import Span
-
-if TYPE_CHECKING:
-    from qwen_audio.data.manifest import Example
 
 _MAX_TITLE = 110
 _NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -41,10 +42,7 @@ def show(
     """
     import soundfile
 
-    from qwen_audio.api import load_window
-    from qwen_audio.audio import SAMPLE_RATE
-    from qwen_audio.data.manifest import read_manifest
-    from qwen_audio.draw import draw_example
+    from qwen_audio.api import load_window  # late: it brings transformers, which takes seconds to import
 
     picture = Path(re.sub(r"[^\w.-]+", "_", identity) + ".png" if output is None else output)
     if picture.suffix.lower() != ".png":
@@ -110,8 +108,7 @@ def note_name(pitch: int) -> str:
 
 def describe(example: Example) -> str:
     """The row, and its training sequence: the prompt, the answer, and the tokens of the answer."""
-    from qwen_audio.tasks import example_prompt, render
-    from qwen_audio.tokenizer import byte_tokenizer
+    from qwen_audio.tokenizer import byte_tokenizer  # late, as in `show`
 
     prompt = "".join(segment.text for segment in example_prompt(example))
     sequence = render(example)

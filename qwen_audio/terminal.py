@@ -21,6 +21,7 @@ from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.long_audio.inputs import ENDINGS
 from qwen_audio.messages import Recording
+from qwen_audio.questions import Questions
 from qwen_audio.serve.job import EngineBusy, EngineClosed
 
 if TYPE_CHECKING:
@@ -163,8 +164,6 @@ class Terminal:
     @property
     def _rules_alone(self) -> bool:
         """Whether edits are read by rules: a model that was not tuned on dialogues gives no list of cuts."""
-        from qwen_audio.questions import Questions
-
         return isinstance(self.chat, Questions)
 
     def _change(self, asked: Instruction) -> None:

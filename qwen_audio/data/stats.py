@@ -12,6 +12,8 @@ import numpy as np
 
 from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
+from qwen_audio.draw import save
+from qwen_audio.glyphs import drawable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -145,9 +147,6 @@ def draw(tasks: dict[str, TaskStats], path: str | os.PathLike[str]) -> None:
     """Write a PNG: hours by task and language, durations, and how often the labels of each task occur."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
-
-    from qwen_audio.draw import save
-    from qwen_audio.glyphs import drawable
 
     labelled = {task: stats for task, stats in tasks.items() if stats.labels}
     bars = [min(len(stats.labels), 2 * _SHOWN_LABELS) for stats in labelled.values()]

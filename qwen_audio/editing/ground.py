@@ -99,7 +99,7 @@ class Finder:
     @property
     def events(self) -> list[Span]:
         """All sound events of the recording, heard in stretches of 30 s."""
-        from qwen_audio.api import Request
+        from qwen_audio.requests import Request  # late: it brings transformers, which takes seconds to import
 
         if self._events is None:
             step = int(MAX_SECONDS * SAMPLE_RATE)

@@ -18,6 +18,7 @@ import numpy as np
 from qwen_audio import tasks
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
 from qwen_audio.data.synthetic.world import WORLD
+from qwen_audio.data.synthetic.write import MANIFEST, write_dataset
 from qwen_audio.eval.benchmarks import BENCHMARKS, SYNTHETIC_TASKS, Benchmark, assign, find, of_rows
 from qwen_audio.folders import new_folder
 
@@ -183,8 +184,6 @@ def make(benchmark: Benchmark, synthetic: Synthetic | None) -> Chosen:
 
     Raises ValueError for a count below 1 or a seed below 0, ModuleNotFoundError without the extra `synth`.
     """
-    from qwen_audio.data.synthetic.write import MANIFEST, write_dataset
-
     if synthetic is None:
         raise ValueError(f"{benchmark.name} needs a folder to be made in: give `synthetic`")
     if synthetic.count < 1:

@@ -16,7 +16,7 @@ import numpy as np
 
 from qwen_audio import tasks
 from qwen_audio.data.example import close_names
-from qwen_audio.eval import captions, metrics, normalize, notes, spans, translation, verification
+from qwen_audio.eval import captions, metrics, normalize, notes, spans, spice, translation, verification
 from qwen_audio.eval.missing import MeasureMissing
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.score import Score, count_failures, of_ratio
@@ -172,19 +172,15 @@ def _caption(score: Callable[[Sequence[Sequence[str]], Sequence[str | None]], Sc
 
 
 def _spice(references: Sequence[Sequence[str]], hypotheses: Sequence[str | None]) -> Score:
-    from qwen_audio.eval.spice import spice
-
-    return spice(references, hypotheses)
+    return spice.spice(references, hypotheses)
 
 
 def _spider(references: Sequence[Sequence[str]], hypotheses: Sequence[str | None]) -> Score:
-    from qwen_audio.eval.spice import spider
-
-    return spider(references, hypotheses)
+    return spice.spider(references, hypotheses)
 
 
 def _fense(references: Sequence[Sequence[str]], hypotheses: Sequence[str | None]) -> Score:
-    from qwen_audio.eval.fense import fense
+    from qwen_audio.eval.fense import fense  # late: it needs torch, no other measure does
 
     return fense(references, hypotheses)
 

@@ -42,6 +42,9 @@ from qwen_audio.eval.runs import (
     write_predictions,
 )
 from qwen_audio.eval.systems import Opening, System
+from qwen_audio.eval.systems.ours import Ours
+from qwen_audio.eval.table import table_of
+from qwen_audio.eval.workers import Workers
 from qwen_audio.tags import Segment
 
 if TYPE_CHECKING:
@@ -67,8 +70,6 @@ class Report:
 
     def table(self) -> Table:
         """The scores as a rich table."""
-        from qwen_audio.eval.table import table_of
-
         return table_of(self.run, self.groups)
 
 
@@ -242,16 +243,12 @@ def _answering(
     if processes > 1:
         if not isinstance(system, Opening):
             raise ValueError("each of several processes opens the system itself: give an Opening of it")
-        from qwen_audio.eval.workers import Workers
-
         with Workers(system, processes, tasks) as workers:
             yield workers
         return
     if isinstance(system, Opening):
         system = system.open()
     if isinstance(system, QwenAudio):
-        from qwen_audio.eval.systems.ours import Ours
-
         system = Ours(system)
     yield _Here(system)
 

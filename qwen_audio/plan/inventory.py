@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
+from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
 
 # Where a matrix stands in a layer: what reads the input, what ends the attention, what begins and ends the MLP.
 INTO_ATTENTION, OUT_OF_ATTENTION, INTO_MLP, OUT_OF_MLP = range(4)
@@ -173,8 +174,6 @@ def inventory(config: QwenAudioConfig) -> Inventory:
 
 @lru_cache(maxsize=8)
 def _inventory(kind: Any, text: str) -> Inventory:
-    from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
-
     config = kind(**json.loads(text))
     with torch.device("meta"):
         model = QwenAudioForConditionalGeneration(config)

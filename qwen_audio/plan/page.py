@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 
+from typer.testing import CliRunner
+
+from qwen_audio.cli import app
+
 _PLAN = re.compile(
     r"(?P<command>```bash\n(?P<line>qwen-audio plan [^\n]*)\n```\n)\n.*?(?P<end><!-- end of plan -->)", re.S
 )
@@ -21,10 +25,6 @@ def filled(text: str) -> str:
 
 
 def _printed(line: str) -> str:
-    from typer.testing import CliRunner
-
-    from qwen_audio.cli import app
-
     done = CliRunner().invoke(app, shlex.split(line)[1:])
     if done.exit_code:
         raise ValueError(f"the command {line!r} of the page fails: {done.output.strip() or done.exception}")

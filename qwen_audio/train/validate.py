@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from qwen_audio.api import QwenAudio
 from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.eval.answering import Ask, answer
 from qwen_audio.eval.choose import by_source
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.run import score_predictions
+from qwen_audio.eval.systems.ours import Ours
 from qwen_audio.model import hf
 from qwen_audio.tags import Segment
 from qwen_audio.train.parallel import World, whole
@@ -42,9 +44,6 @@ def validate(
 
     `prompt` makes the prompt of an example.
     """
-    from qwen_audio.api import QwenAudio
-    from qwen_audio.eval.systems.ours import Ours
-
     model: Any = module.model
     own = range(world.rank, len(examples), world.size)
     predictions: dict[int, Prediction] = {}

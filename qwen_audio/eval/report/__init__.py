@@ -24,6 +24,7 @@ def write_report(runs: Sequence[Run], output: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: no run, too many, one without a result, or a benchmark that is another task in another run.
     """
+    # Late: they bring transformers, and a folder that is no run is refused (runs.load_run) before.
     from qwen_audio.eval.report.contents import collect
     from qwen_audio.eval.report.page import page
     from qwen_audio.eval.report.plain import as_json, as_markdown

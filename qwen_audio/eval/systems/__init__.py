@@ -46,7 +46,7 @@ def open_system(kind: str = "ours", model: str | None = None, device: str | None
     if device is not None and not on_device:
         raise ValueError(f"--system {kind} does not run on a device of this machine: leave --device out")
     if kind == "ours":
-        from qwen_audio.api import load
+        from qwen_audio.api import load  # late, as the packages of the others
         from qwen_audio.eval.systems.ours import Ours
 
         return Ours(load(model, device=device))
