@@ -29,10 +29,9 @@ from qwen_audio import tasks
 from qwen_audio.allowed import allowed_ids, stop_ids
 from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.demo import CLIPS
-from qwen_audio.generation import seconds_of
 from qwen_audio.model import QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, build
-from qwen_audio.requests import Request
+from qwen_audio.requests import Request, seconds_of
 from qwen_audio.serve.engine import Engine
 from qwen_audio.tokenizer import byte_tokenizer
 

@@ -28,7 +28,8 @@ from transformers import (
 )
 
 from qwen_audio.answer_tags import STOPS
-from qwen_audio.audio import SAMPLE_RATE, log_mel
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.features import log_mel
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, config
 from qwen_audio.tasks import Segment

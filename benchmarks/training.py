@@ -40,9 +40,10 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from qwen_audio.audio import SAMPLE_RATE, log_mel
+from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.encode import Row
+from qwen_audio.features import log_mel
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, PUBLISHED_VOCABULARY, config
 from qwen_audio.tokenizer import byte_tokenizer

@@ -18,9 +18,10 @@ from typing import Any, cast
 import numpy as np
 
 from qwen_audio import tasks
-from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio
+from qwen_audio.audio import SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chat import Chat
 from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
+from qwen_audio.features import MAX_SECONDS
 from qwen_audio.loading import EMBEDDED, load_checkpoint
 from qwen_audio.long_audio.blocks import open_blocks
 from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
@@ -31,7 +32,6 @@ from qwen_audio.results import Answer, Classification, Transcription
 from qwen_audio.sampling import CHAT, Sampling
 from qwen_audio.scoring import score_in_parts
 from qwen_audio.serve.engine import Engine
-from qwen_audio.tags import Segment
 
 __all__ = ["Output", "QwenAudio", "Request", "load", "load_window"]
 
@@ -225,20 +225,6 @@ class QwenAudio:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: give 1 or more")
         return self.engine.run(requests, at_once=batch_size)
-
-    def generate_segments(
-        self,
-        waves: list[list[np.ndarray]],
-        prompts: list[list[Segment]],
-        max_new_tokens: int | Sequence[int],
-    ) -> list[str]:
-        """Generated strings, special tokens included, of prompts of any kind."""
-        limits = [max_new_tokens] * len(waves) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-        requests = [
-            Request("audio_qa", row, prompt=prompt, max_new_tokens=limit)
-            for row, prompt, limit in zip(waves, prompts, limits, strict=True)
-        ]
-        return [output.raw for output in self.run(requests)]
 
     def _answer(self, request: Request) -> Answer:
         output = self.run([request])[0]

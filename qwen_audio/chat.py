@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ from qwen_audio.chatml import (
     build_prompt,
 )
 from qwen_audio.dialogue_cache import Kept, continue_dialogue
+from qwen_audio.folders import write_whole
 from qwen_audio.messages import Recording, parse_messages, parse_query
 from qwen_audio.sampling import CHAT, Sampling
 from qwen_audio.serve.engine import Engine
@@ -189,10 +189,7 @@ class Chat:
             "window": self.window,
             "turns": turns,
         }
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
     def load(self, path: str | Path) -> None:
         """Replace this dialogue by a saved one. The recordings that it names are read again.

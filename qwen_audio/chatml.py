@@ -19,7 +19,7 @@ from typing import Any
 
 from qwen_audio import tags
 from qwen_audio.answer_tags import IN_ANY_TASK
-from qwen_audio.audio import audio_tokens
+from qwen_audio.features import audio_tokens
 from qwen_audio.tags import Segment
 
 SYSTEM_PROMPT = "You are a helpful assistant."  # published default

@@ -1,6 +1,6 @@
 """The verb `chat` of the command line.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -11,20 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qwen_audio.cli_common import Device, Model, load_model
+
 if TYPE_CHECKING:
     from qwen_audio.terminal import Terminal
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(chat)
-
-
 def chat(
     audio: Annotated[list[str] | None, typer.Argument(help="Recordings to begin with.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")
-    ] = None,
+    model: Model = None,
     mode: Annotated[
         str,
         typer.Option(
@@ -35,12 +30,9 @@ def chat(
     load: Annotated[Path | None, typer.Option(help="Go on with a saved dialogue.")] = None,
     system: Annotated[str | None, typer.Option(help="System message of a new dialogue.")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest word each time.")] = False,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")
-    ] = None,
+    device: Device = None,
 ) -> None:
     """Talk about recordings in the terminal; /help says how."""
-    from qwen_audio.api import load as load_model
     from qwen_audio.chat import Chat
     from qwen_audio.questions import Questions
     from qwen_audio.sampling import CHAT
@@ -48,7 +40,7 @@ def chat(
 
     if mode not in ("auto", "chat", "questions"):
         raise ValueError(f"--mode {mode} is not known: use auto, chat or questions")
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device)
     alone = mode == "questions" or (mode == "auto" and loaded.name == "embedded")
     dialogue: Chat = Questions(loaded) if alone else loaded.chat(sampling=None if greedy else CHAT)
     if system is not None:

@@ -1,6 +1,6 @@
 """The verbs of the command line that make data and look at it: `synthesize`, `prepare`, `show` and `data stats`.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -9,24 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    data = typer.Typer(
-        help="Look at annotated data.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
-    )
-    # A single command without a callback would take the group's place.
-    data.callback()(_group)
-    data.command()(stats)
-    app.command()(synthesize)
-    app.command()(prepare)
-    app.command()(show)
-    app.add_typer(data, name="data")
-
-
-def _group() -> None:
-    """Look at annotated data."""
 
 
 def synthesize(

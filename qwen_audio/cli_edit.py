@@ -1,6 +1,6 @@
 """The verbs of the command line that find words and sounds in a recording and edit it by them: `ground`, `edit`.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -12,33 +12,25 @@ from typing import Annotated
 
 import typer
 
+from qwen_audio.cli_common import Device, Format, Model, check_format, load_model
+
 Recording = Annotated[str, typer.Argument(help="Audio file.", show_default=False)]
-Model = Annotated[str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")]
 Language = Annotated[str | None, typer.Option(help="Code of the language; predicted if absent.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    app.command()(ground)
-    app.command()(edit)
 
 
 def ground(
     audio: Recording,
     query: Annotated[str, typer.Argument(help="For example: find the word seven")],
-    style: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    style: Format = "text",
     language: Language = None,
     model: Model = None,
     device: Device = None,
 ) -> None:
     """Say from when to when something is heard: start, end and name, a line each."""
-    from qwen_audio.api import load
     from qwen_audio.editing import ground as find
 
-    if style not in ("text", "json"):
-        raise ValueError(f"--format {style} is not known here: use text or json")
-    found = find(load(model, device=device), audio, query, language)
+    check_format(style)
+    found = find(load_model(model, device), audio, query, language)
     print(found.text if style == "text" else json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
 
 
@@ -58,11 +50,10 @@ def edit(
     device: Device = None,
 ) -> None:
     """Change a recording by words, sounds or times: remove, keep, mute, bleep, swap. The file itself stays."""
-    from qwen_audio.api import load
     from qwen_audio.editing import edit as change
     from qwen_audio.editing import read_instruction
     from qwen_audio.editing.tool import writable_format
-    from qwen_audio.long_audio.inputs import write_whole
+    from qwen_audio.folders import write_whole
 
     read_instruction(instruction)  # before a model is loaded for nothing
     target = output or Path(audio).with_suffix(".edited.wav")
@@ -71,7 +62,7 @@ def edit(
         raise ValueError(f"{target} exists already: name another file with --output")
     if edits is not None:
         _check_list(edits, Path(audio), target)
-    done = change(load(model, device=device), audio, instruction, language)
+    done = change(load_model(model, device), audio, instruction, language)
     done.save(target)
     if edits is not None:
         write_whole(edits, json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n")

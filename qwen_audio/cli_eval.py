@@ -1,6 +1,6 @@
 """The verbs of the command line that measure: `evaluate` and `report`.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qwen_audio.cli_common import Device
+
 if TYPE_CHECKING:
     from qwen_audio.eval.choose import Chosen
     from qwen_audio.eval.run import Report
 
 _PIPE_WIDTH = 120  # characters of a line where no terminal says how many there are
 _LEAKS = ("refuse", "flag", "drop")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    app.command()(evaluate)
-    app.command()(report)
 
 
 def evaluate(
@@ -71,9 +67,7 @@ def evaluate(
     leaks: Annotated[
         str, typer.Option(help="Test examples found in training data: refuse, flag or drop.")
     ] = "refuse",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")
-    ] = None,
+    device: Device = None,
 ) -> None:
     """Try a model, another system or a file of outputs on benchmarks, and score it."""
     from qwen_audio.eval.choose import Synthetic, choose, of_manifests

@@ -1,6 +1,6 @@
 """The verb of the command line that plans a run: `plan`.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -8,11 +8,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(plan)
 
 
 def plan(

@@ -1,6 +1,6 @@
 """The verbs of the command line that make dialogues for supervised fine-tuning: `sft build`, `expand` and `show`.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -9,20 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    sft = typer.Typer(
-        help="Make dialogues for supervised fine-tuning.",
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode=None,
-    )
-    sft.command()(build)
-    sft.command()(expand)
-    sft.command()(show)
-    app.add_typer(sft, name="sft")
 
 
 def build(

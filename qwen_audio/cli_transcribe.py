@@ -1,6 +1,6 @@
 """The verb `transcribe`: files, folders and patterns, a pipe or a microphone; text, JSON, subtitles, TextGrid.
 
-Imports that take long happen inside the functions, as in cli.py.
+Imports that take long happen inside the functions, as in all of the command line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from qwen_audio.cli_common import complain
+from qwen_audio.cli_common import Device, Model, check_format, complain, load_model, print_notes
+from qwen_audio.cli_progress import Progress, _OpenLine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,18 +29,11 @@ if TYPE_CHECKING:
     from qwen_audio.results import Transcription
 
 STYLES = ("text", "json", "srt", "vtt", "textgrid")
-BAR = 20  # characters of the bar
-LINES_EVERY = 5.0  # seconds between two lines of progress where lines cannot be overwritten
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(help="Audio or video files, folders, patterns; - is a pipe.", show_default=False),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(transcribe)
 
 
 def transcribe(
@@ -70,16 +64,11 @@ def transcribe(
         bool | None,
         typer.Option("--progress/--no-progress", help="On stderr; by default on a terminal only."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Checkpoint directory; the embedded model if absent.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ...; a GPU if there is one, if absent.")
-    ] = None,
+    model: Model = None,
+    device: Device = None,
 ) -> None:
     """Write down what is said, in recordings of any length."""
-    if style not in STYLES:
-        raise ValueError(f"--format {style} is not known here: use {', '.join(STYLES[:-1])} or {STYLES[-1]}")
+    check_format(style, STYLES)
     named = list(audio or [])
     if not named and not microphone:
         raise ValueError(
@@ -94,7 +83,6 @@ def transcribe(
     # 120 MB that are hardly used again; it reads the variable at its first convolution.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
-    from qwen_audio.api import load
     from qwen_audio.long_audio.inputs import find_inputs
     from qwen_audio.long_audio.job import Options
 
@@ -104,13 +92,13 @@ def transcribe(
         from qwen_audio.long_audio.ctrl_c import CtrlC
 
         with CtrlC() as ctrl_c:  # from here on: while the model is loaded sound waits in the pipe already
-            loaded = load(model, device=device)
+            loaded = load_model(model, device)
             _live(loaded, options, style, output, raw, microphone, shown, ctrl_c)
         return
     inputs = find_inputs(named)
     plan = _plan(inputs, named, style, output)
     _spare(inputs, plan)
-    if not _files(load(model, device=device), inputs, options, style, plan, shown):
+    if not _files(load_model(model, device), inputs, options, style, plan, shown):
         raise typer.Exit(2)
 
 
@@ -159,7 +147,7 @@ def _files(
 ) -> bool:
     """Transcribe every file; False if not all could be read whole and written. One that fails is named on stderr,
     unless it is the only one."""
-    from qwen_audio.long_audio.inputs import write_whole
+    from qwen_audio.folders import write_whole
     from qwen_audio.results import format_results
 
     results: list[tuple[str, Transcription]] = []
@@ -186,7 +174,7 @@ def _files(
         good = good and whole
         if journal is not None:
             finished.append(journal)
-        _print_notes(one.path, result)
+        print_notes(one.path, result)
         if plan.each is not None:
             continue
         if plan.single is None and style == "text":
@@ -256,9 +244,10 @@ def _live(
 ) -> None:
     """A pipe or the microphone: text as it comes, other formats at the end, which for both may be Ctrl-C."""
     from qwen_audio.audio import AudioError
-    from qwen_audio.long_audio.inputs import write_whole
+    from qwen_audio.folders import write_whole
     from qwen_audio.long_audio.job import whole_of
-    from qwen_audio.long_audio.live import Live, microphone
+    from qwen_audio.long_audio.live import Live
+    from qwen_audio.microphone import microphone
     from qwen_audio.results import format_results
 
     source = None
@@ -314,7 +303,7 @@ def _live(
     result = whole_of(
         passages, options.word_timestamps, duration=round(live.seconds, 3), defect=defect or None
     )
-    _print_notes(name, result)
+    print_notes(name, result)
     if not at_once:
         text = format_results([(name, result)], style)
         if output is None:
@@ -337,86 +326,3 @@ def _standard_input(raw: int | None, ctrl_c: CtrlC) -> Blocks:
 
     stream = sys.stdin.buffer
     return open_blocks(stream if stream.seekable() else cast("BinaryIO", Pipe(stream, ctrl_c)), raw_rate=raw)
-
-
-class _OpenLine:
-    """One changing line on stderr."""
-
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown
-
-    def show(self, text: str) -> None:
-        import shutil
-
-        sys.stderr.write(f"\r\x1b[K{_end_of(text, shutil.get_terminal_size().columns - 1)}")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self.shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
-def _end_of(text: str, columns: int) -> str:
-    """As much of the end as a terminal shows in `columns`: Chinese characters take two, combining marks none."""
-    import unicodedata
-
-    start, room = len(text), columns
-    for at in reversed(range(len(text))):
-        if unicodedata.category(text[at]) in ("Mn", "Me", "Cf"):
-            continue  # it comes with the character before it
-        room -= 2 if unicodedata.east_asian_width(text[at]) in "WF" else 1
-        if room < 0:
-            break
-        start = at
-    return text[start:]
-
-
-class Progress:
-    """How far a recording is, how fast it goes and how long it will take, on stderr."""
-
-    def __init__(self, name: str, seconds: float | None, shown: bool) -> None:
-        """seconds: length of the recording, None if unknown."""
-        self.name, self.seconds, self.shown = name, seconds, shown
-        self._line = _OpenLine(shown and sys.stderr.isatty())
-        self._began = self._told = time.monotonic()
-        self._known = 0.0  # seconds of the recording that an earlier run had done
-
-    def update(self, done: float, known: bool) -> None:
-        """`done` seconds of the recording are transcribed; known: the last of them by an earlier run."""
-        now = time.monotonic()
-        if known:
-            self._known, self._began = done, now
-        spent = now - self._began
-        if self._line.shown:
-            self._line.show(self.line(done, spent))
-        elif self.shown and now - self._told >= LINES_EVERY:
-            self._told = now
-            print(self.line(done, spent), file=sys.stderr, flush=True)
-
-    def line(self, done: float, spent: float) -> str:
-        """`a.wav: [##--------] 0:36:00 of 3:00:00, 8.1 times real time, 0:17:47 left` after `spent` seconds."""
-        new = done - self._known
-        speed = new / max(spent, 1e-3) if new > 0 else None
-        pace = "" if speed is None else f", {speed:.1f} times real time"
-        if self.seconds is None:
-            return f"{self.name}: {_hours(done)}{pace}"
-        share = min(1.0, done / max(self.seconds, 1e-3))
-        full = round(share * BAR)
-        bar = "#" * full + "-" * (BAR - full)
-        left = "" if speed is None else f", {_hours(max(0.0, self.seconds - done) / max(speed, 1e-3))} left"
-        return f"{self.name}: [{bar}] {_hours(done)} of {_hours(self.seconds)}{pace}{left}"
-
-    def end(self) -> None:
-        """The recording is done."""
-        self._line.clear()
-
-
-def _hours(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def _print_notes(name: str, result: Transcription) -> None:
-    for problem in result.problems:
-        print(f"note: {name}: {problem}", file=sys.stderr)

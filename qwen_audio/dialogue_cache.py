@@ -65,7 +65,7 @@ def continue_dialogue(
         kept: what the call before returned; None computes everything.
         max_new_tokens: the longest answer.
         sampling: how tokens are drawn; None takes the most probable one.
-        stream: called with 0 and new text, see `generation.generate`.
+        stream: called with 0 and new text, whole characters only.
         loop_guard: whether an answer that repeats itself is ended.
         engine: decodes the answer together with what else it has to do; None decodes it in this thread.
 

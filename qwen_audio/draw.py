@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qwen_audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.features import HOP_LENGTH, log_mel
 from qwen_audio.glyphs import drawable, families
 from qwen_audio.timestamps import Span, Word
 

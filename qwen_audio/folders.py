@@ -1,6 +1,7 @@
-"""Folders that appear whole or not at all: written as NAME.partial, renamed when all of it is on the disk.
+"""Files and folders that appear whole or not at all: written beside their place, renamed when all is on the disk.
 
-The unfinished folder holds a mark that its writer keeps locked. The kernel lets go of the lock when that process ends,
+An unfinished file is NAME.XXXXXXXX.part, with a random part, so that two writers do not meet. An unfinished folder is
+NAME.partial and holds a mark that its writer keeps locked. The kernel lets go of the lock when that process ends,
 however it ends: so what a killed run left can be cleared away, and what another run is writing, or what was never
 made here, is refused.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,36 @@ except ImportError:  # Windows: a killed run's folder is cleared there without a
     fcntl = None  # type: ignore[assignment]
 
 MARK = ".qwen-audio-unfinished"
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write bytes into, which takes the name `path` when the block ends without an error.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as error:
+        if error.filename not in (None, str(partial), str(target), str(target.parent)):
+            raise  # of another file that the block used
+        raise OSError(error.errno, error.strerror, str(target)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file of text (UTF-8) or bytes, as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 class NewFolder:

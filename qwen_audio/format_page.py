@@ -17,8 +17,9 @@ from pathlib import Path
 
 from qwen_audio import tags
 from qwen_audio.answers import BODIES
-from qwen_audio.audio import load_audio, mel_frames
+from qwen_audio.audio import load_audio
 from qwen_audio.data.manifest import Example, read_manifest
+from qwen_audio.features import mel_frames
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.task_examples import EXAMPLES
 from qwen_audio.task_table import SPOKEN, TASKS, Task

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, AudioSource, load_audio, log_mel
+from qwen_audio.audio import SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.chatml import ChatError, Clip, Turn
 from qwen_audio.decode import decode
+from qwen_audio.features import MAX_SECONDS, log_mel
 
 if TYPE_CHECKING:
     from torch import Tensor

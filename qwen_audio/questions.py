@@ -92,9 +92,7 @@ class Questions(Chat):
     def _keep(self, system: str, history: Sequence[Turn], query: Turn, output: Output) -> Reply:
         """The turn enters the history."""
         text = output.parsed.text or output.parsed.label or ""
-        early = next((problem for problem in output.problems if "ended there" in problem), "")
-        ended_by = "loop" if "repeated" in early else "length" if early else "end"
-        reply = Reply(text, output.raw, ended_by, 0, 0, 0)
+        reply = Reply(text, output.raw, output.ended_by, 0, 0, 0)
         self.system, self.history = system, [*history, Turn(query.query, text)]
         self.last_reply = reply
         return reply

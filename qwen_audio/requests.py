@@ -1,4 +1,19 @@
-"""One thing to do on recordings, and what came out: what the Python API, the engine and the server pass around."""
+"""One thing to do on recordings, and what came out: what the Python API, the engine and the server pass around.
+
+Five rules hold for every answer, in any batch:
+
+- Only ids that can occur in an answer are produced: plain text, the end of text, and the special tokens that
+  the prompt's task writes (time tags after `<|timestamps|>`, note tags after `<|note_analysis|>` ...). All
+  other special tokens and the rows beyond the vocabulary were never a training target there; their logits
+  mean nothing.
+- A row ends at its own length limit, whatever limit its neighbours have.
+- Word times rise, stay within the recording and surround every word; a closed set of answers is kept to
+  (constraints.py).
+- A row ends when its last 64 tokens are one block repeated; one copy of the block is kept (stopping.py).
+- What is drawn at random is drawn for each row by itself (sampling.py).
+
+Rows never see padding, so a row's answer does not depend on its batch. All of them are decoded by token_loop.py.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +26,17 @@ import numpy as np
 from torch import Tensor
 
 from qwen_audio import tags, tasks
+from qwen_audio.allowed import allowed_ids
 from qwen_audio.answers import BODIES
-from qwen_audio.audio import AudioError, log_mel
-from qwen_audio.generation import seconds_of, task_row
+from qwen_audio.audio import SAMPLE_RATE, AudioError
+from qwen_audio.constraints import ChoiceTrie, TimeGrammar
+from qwen_audio.features import log_mel
 from qwen_audio.row_cache import length_dependent
 from qwen_audio.sampling import Sampling
 from qwen_audio.scoring import best_language
 from qwen_audio.tags import Segment
 from qwen_audio.tasks import Parsed
-from qwen_audio.token_loop import Generation, Row
+from qwen_audio.token_loop import Generation, Row, Rule
 
 # Upper bounds of an answer's length. Speech: fast speech is 25 characters a second, up to 2 tokens each in a
 # vocabulary of bytes, and word times add a few tokens. All else is a sentence or a short record.
@@ -40,7 +57,8 @@ class Request:
     The next fields go into the task's prompt, see `tasks.prompt`; language None on a speech task is
     predicted. `prompt` replaces them all. `max_new_tokens` replaces the bound on the answer's length, which for speech
     comes from the duration; without `loop_guard` an answer may repeat itself until then. `sampling` draws the answer;
-    None takes the most probable one.
+    None takes the most probable one. With `constrain` the answer is one of `choices`: token by token the best way on
+    towards one of them is taken, which need not lead to the best one (scoring.py compares whole answers).
     """
 
     task: str
@@ -54,16 +72,26 @@ class Request:
     max_new_tokens: int | None = None
     loop_guard: bool = True
     sampling: Sampling | None = None
+    constrain: bool = False
 
 
 @dataclass(frozen=True)
 class Output:
-    """What came out for a request: the generated string, the same as data, the language (None: no speech)."""
+    """What came out for a request.
+
+    Attributes:
+        raw: the generated string.
+        parsed: the same as data.
+        language: of the speech; None where there is none.
+        problems: what was repaired, and why an answer ended early, in sentences.
+        ended_by: "end", or why it was cut: "length" or "loop" (it repeated itself).
+    """
 
     raw: str
     parsed: Parsed
     language: str | None
     problems: list[str] = field(default_factory=list)
+    ended_by: str = "end"
 
 
 class Prepared:
@@ -71,7 +99,7 @@ class Prepared:
 
     Raises:
         ValueError: no such task, no recording for a task that needs one, a limit that is no whole number or below 1,
-            a prompt longer than the model has positions.
+            a prompt longer than the model has positions, an answer to be one of no choices.
         AudioError: a recording that is no array, empty, too long or not made of numbers.
     """
 
@@ -85,6 +113,7 @@ class Prepared:
         self._model, self._processor, self._request, self._on_text = model, processor, request, on_text
         _check(request)
         self._seconds = seconds_of(request.waves)
+        self._trie = ChoiceTrie(processor.tokenizer, request.choices or ()) if request.constrain else None
         self.language = request.language
         mels = [log_mel(wave) for wave in request.waves]
         row = self._row(mels, self.language)
@@ -105,9 +134,11 @@ class Prepared:
     def output(self, generation: Generation) -> Output:
         """The answer as data."""
         request = self._request
+        if self._trie is not None:  # as the caller wrote it: in tokens it is in Unicode's composed form
+            generation = replace(generation, text=self._trie.answer(generation.ids))
         parsed = tasks.parse(request.task, generation.text, request.choices)
         early = [_EARLY_ENDS[generation.ended_by]] if generation.ended_by != "end" else []
-        return Output(generation.text, parsed, self.language, [*parsed.problems, *early])
+        return Output(generation.text, parsed, self.language, [*parsed.problems, *early], generation.ended_by)
 
     def _go_on(self, logits: Tensor) -> Row:
         """The row once the model has said which language it hears."""
@@ -134,6 +165,7 @@ class Prepared:
             prompt,
             self._limit(),
             sampling=request.sampling,
+            choices=self._trie,
             on_text=self._on_text,
             loop_guard=request.loop_guard,
         )
@@ -155,6 +187,8 @@ def _check(request: Request) -> None:
             raise ValueError(f"max_new_tokens is {limit!r}: give a whole number, or None")
         if limit < 1:
             raise ValueError(f"max_new_tokens is {limit}: give 1 or more, or None")
+    if request.constrain and not request.choices:
+        raise ValueError("constrain is set and there are no choices: give the answers in choices")
     waves = request.waves
     if not isinstance(waves, Sequence):
         raise ValueError(
@@ -169,3 +203,42 @@ def _check(request: Request) -> None:
     asked = tasks.task_of(request.task).task_tag == tags.QUESTION and request.question
     if not len(waves) and request.prompt is None and not asked:
         raise ValueError(f"the task {request.task!r} needs a recording and there is none: give one in waves")
+
+
+def task_row(
+    model: Any,
+    processor: Any,
+    mels: Sequence[Tensor],
+    seconds: float,
+    prompt: list[Segment],
+    limit: int,
+    *,
+    sampling: Sampling | None = None,
+    choices: ChoiceTrie | None = None,
+    on_text: Callable[[str], None] | None = None,
+    loop_guard: bool = True,
+) -> Row:
+    """What the token loop needs for one prompt on recordings of `seconds` with the log-mels (80, T) `mels`."""
+    tokenizer = processor.tokenizer
+    rules: list[Rule] = []
+    tagged = "".join(segment.text for segment in prompt if segment.special)
+    if choices is not None:  # it ends by itself
+        rules, limit, loop_guard = [choices], choices.longest, False
+    elif tags.TRANSCRIBE in tagged and tagged.endswith(tags.TIMESTAMPS + tags.time_tag(0.0)):
+        rules = [TimeGrammar(tokenizer, seconds)]
+    ids, _ = processor.encode_row([mel.shape[-1] for mel in mels], prompt)
+    return Row(
+        ids,
+        limit,
+        allowed_ids(tokenizer, [prompt], model.config.text_config.vocab_size)[0],
+        mels=mels,
+        sampling=sampling,
+        guarded=loop_guard,
+        rules=rules,
+        on_text=on_text,
+    )
+
+
+def seconds_of(waves: Sequence[np.ndarray]) -> float:
+    """Length of a row's recordings together."""
+    return sum(len(wave) for wave in waves) / SAMPLE_RATE

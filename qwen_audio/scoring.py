@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from qwen_audio import tags
-from qwen_audio.audio import log_mel
 from qwen_audio.model import hf
 from qwen_audio.tags import Segment
-from qwen_audio.token_loop import Row, decode
 
 # Answers times tokens (prompt and answer) whose keys and values are held at once while answers are compared.
 SCORED_TOKENS = 16_384
@@ -36,27 +34,6 @@ def best_language(tokenizer: Any, logits: Tensor) -> str:
     """The most probable language code by the logits (V,) after a prompt that ends before the audio-language tag."""
     candidates = language_candidates(tokenizer)
     return list(candidates)[int(logits[list(candidates.values())].argmax())]
-
-
-def predict_languages(
-    model: Any, processor: Any, waves: Sequence[list[np.ndarray]], prompts: Sequence[list[Segment]]
-) -> list[str]:
-    """Most probable language code of each row after prompts that end before the audio-language tag.
-
-    "unknown" is one of the nine candidates.
-    """
-    tokenizer = processor.tokenizer
-    candidates = language_candidates(tokenizer)
-    allowed = torch.zeros(model.config.text_config.vocab_size, dtype=torch.bool)
-    allowed[list(candidates.values())] = True
-    rows = []
-    for row, prompt in zip(waves, prompts, strict=True):
-        mels = [log_mel(wave) for wave in row]
-        ids, _ = processor.encode_row([mel.shape[-1] for mel in mels], prompt)
-        rows.append(Row(ids, 1, allowed, mels=mels))
-    code_of = {token_id: code for code, token_id in candidates.items()}
-    made = [run.generation for run in decode(model, tokenizer, rows)]
-    return [code_of[one.ids[0]] for one in made if one is not None]
 
 
 def score_answers(

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from qwen_audio import player
-from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioError, load_audio
+from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
 from qwen_audio.chat import Chat, is_saved
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
+from qwen_audio.features import MAX_SECONDS
 from qwen_audio.long_audio.inputs import ENDINGS
 from qwen_audio.messages import Recording
 from qwen_audio.questions import Questions

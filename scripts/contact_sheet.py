@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from qwen_audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
+from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.data.manifest import Example
 from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
 from qwen_audio.draw import save
+from qwen_audio.features import HOP_LENGTH, log_mel
 from qwen_audio.glyphs import drawable
 from qwen_audio.show import spans_of
 

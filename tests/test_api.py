@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from generating import generate
 from safetensors.torch import load_file, save_file
 
 import qwen_audio
@@ -19,8 +20,9 @@ from qwen_audio.allowed import allowed_ids
 from qwen_audio.api import Request
 from qwen_audio.audio import AudioError
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.generation import generate, loop_length, score_answers
 from qwen_audio.loading import CheckpointError
+from qwen_audio.scoring import score_answers
+from qwen_audio.stopping import loop_length
 from qwen_audio.tags import Segment
 
 pytestmark = pytest.mark.versions
@@ -154,7 +156,7 @@ def test_a_random_model_writes_only_tokens_of_its_task(untrained):
         ("audio_caption", ()),
         ("word_timestamps", (*(tags.time_tag(t / 100) for t in range(3001)), tags.SILENCE, tags.DELIMITER)),
     ]:
-        raw = random.generate_segments([[wave]], [tasks.prompt(task, language="en")], 40)[0]
+        raw = random.run([Request(task, [wave], language="en", max_new_tokens=40)])[0].raw
         assert {piece for piece, special in tags.split_tags(raw) if special} <= set(pattern)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from qwen_audio.audio import SAMPLE_RATE, log_mel
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.features import log_mel
 from qwen_audio.model import (
     QwenAudioConfig,
     QwenAudioEncoderConfig,

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen_audio.eval import fense, spice
-from qwen_audio.eval.caption_tokens import caption_words
-from qwen_audio.eval.captions import cider, cider_of_words
+from qwen_audio.eval.captions import caption_words, cider, cider_of_words
 from qwen_audio.eval.missing import MeasureMissing
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text(encoding="utf-8"))[

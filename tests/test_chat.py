@@ -19,14 +19,14 @@ import torch
 
 from qwen_audio import chat as chat_module
 from qwen_audio.api import QwenAudio
-from qwen_audio.audio import log_mel
 from qwen_audio.chat import Chat, ChatError
 from qwen_audio.chatml import Turn, dialogue_segments
-from qwen_audio.generation import Sampling
+from qwen_audio.features import log_mel
 from qwen_audio.messages import Recording, parse_query
 from qwen_audio.model import QwenAudioConfig, QwenAudioForConditionalGeneration
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
+from qwen_audio.sampling import Sampling
 from qwen_audio.tokenizer import byte_tokenizer
 
 pytestmark = pytest.mark.versions

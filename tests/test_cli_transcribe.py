@@ -17,7 +17,7 @@ import tiny
 
 import qwen_audio.api
 from qwen_audio import cli
-from qwen_audio.cli_transcribe import Progress, _OpenLine
+from qwen_audio.cli_progress import Progress, _OpenLine
 from qwen_audio.long_audio.blocks import open_blocks
 
 RATE = 16_000

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from qwen_audio import tags
-from qwen_audio.audio import log_mel
+from qwen_audio.features import log_mel
 from qwen_audio.loading import CheckpointError, load_checkpoint
 from qwen_audio.model.convert import convert, load_published
 from qwen_audio.tasks import Segment

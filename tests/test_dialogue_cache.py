@@ -10,8 +10,8 @@ import small
 import torch
 
 from qwen_audio import tags
-from qwen_audio.audio import log_mel
 from qwen_audio.dialogue_cache import continue_dialogue
+from qwen_audio.features import log_mel
 from qwen_audio.row_cache import rotary_scale
 from qwen_audio.sampling import Sampling
 

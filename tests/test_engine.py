@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import small
 import tiny
+from generating import generate
 
 import qwen_audio
 from qwen_audio.api import Request
 from qwen_audio.audio import AudioError
-from qwen_audio.generation import Sampling, generate
+from qwen_audio.sampling import Sampling
 from qwen_audio.serve.engine import Engine, EngineBusy, EngineClosed, default_positions, position_bytes
 from qwen_audio.tags import Segment
 

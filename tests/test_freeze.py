@@ -11,8 +11,9 @@ from tiny import save_untrained
 from qwen_audio import tags
 from qwen_audio.loading import CheckpointError, load_checkpoint
 from qwen_audio.train.adapters import merge, split_rows
+from qwen_audio.train.checkpoint import load_run
 from qwen_audio.train.config import ConfigError
-from qwen_audio.train.export import export, load_run
+from qwen_audio.train.export import export
 from qwen_audio.train.main import run
 from runs import tiny_config
 

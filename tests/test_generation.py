@@ -1,6 +1,7 @@
 """Decoding of a batch: streaming, sampling, stops, closed sets of answers, guards, caches."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import dummies
@@ -8,6 +9,7 @@ import pytest
 import small
 import tiny
 import torch
+from generating import generate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CompileConfig, LogitsProcessorList
@@ -16,8 +18,8 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 import qwen_audio
 from qwen_audio import scoring, tags, tasks
 from qwen_audio.allowed import allowed_ids
-from qwen_audio.generation import Sampling, generate
-from qwen_audio.sampling import RowSampler, keep
+from qwen_audio.requests import Request
+from qwen_audio.sampling import RowSampler, Sampling, keep
 from qwen_audio.streaming import RowText
 from qwen_audio.tags import Segment
 from qwen_audio.tokenizer import byte_tokenizer
@@ -222,6 +224,17 @@ def test_an_answer_that_begins_another_one_can_be_given():
         assert made.text == max((c for c in choices if "A down sound.".startswith(c)), key=len)
 
 
+def test_a_request_is_kept_to_its_choices_as_they_were_written(pair):
+    choices = ["a\u0308u\u00dferst leise", "nothing at all"]
+    request = Request("audio_qa", WAVES[3], question="How?", choices=choices, constrain=True)
+    loaded = qwen_audio.QwenAudio(*pair)
+    output, free = loaded.run([request, replace(request, constrain=False, max_new_tokens=30)])
+    assert output.raw in choices and output.ended_by == "end"
+    assert free.raw not in choices and free.ended_by == "length"
+    with pytest.raises(ValueError, match="there are no choices"):
+        loaded.run([replace(request, choices=[])])
+
+
 # limits that can be lifted
 
 
@@ -349,6 +362,6 @@ def test_the_code_of_the_document_runs_as_it_says(capsys):
     names: dict = {}
     for block in blocks:
         exec(compile(block, "docs/generation.md", "exec"), names)
-    assert ["".join(row) for row in names["pieces"]] == [one.text for one in names["answers"]]
-    assert names["drawn"][1] == names["alone"][0]
-    assert len(capsys.readouterr().out.splitlines()) == 7 and len(blocks) == 5
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"end {''.join(names['pieces'])}" and lines[3] == "True"
+    assert lines[5] in names["labels"] and len(lines) == 7 and len(blocks) == 5

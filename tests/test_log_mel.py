@@ -12,7 +12,8 @@ import torch
 from dummies import noise
 
 from qwen_audio import audio
-from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio, log_mel
+from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
+from qwen_audio.features import log_mel
 
 GOLDEN = Path(__file__).parent / "golden"
 

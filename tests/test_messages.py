@@ -14,8 +14,8 @@ import soundfile
 import torch
 
 from qwen_audio import messages
-from qwen_audio.audio import log_mel
 from qwen_audio.chatml import ChatError, Turn
+from qwen_audio.features import log_mel
 from qwen_audio.messages import Recording, parse_messages, parse_query
 
 WAVE = dummies.chirp(0.5)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from qwen_audio.audio import audio_tokens
+from qwen_audio.features import audio_tokens
 from qwen_audio.model import (
     QwenAudioConfig,
     QwenAudioEncoder,

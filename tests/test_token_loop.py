@@ -10,12 +10,13 @@ import torch
 
 import qwen_audio
 from qwen_audio import tasks
-from qwen_audio.audio import log_mel
 from qwen_audio.constraints import ChoiceTrie
 from qwen_audio.dialogue_cache import continue_dialogue
-from qwen_audio.generation import Sampling, task_row
-from qwen_audio.requests import Prepared, Request
+from qwen_audio.features import log_mel
+from qwen_audio.requests import Prepared, Request, task_row
 from qwen_audio.row_cache import SLACK, past_of, same_keys
+from qwen_audio.sampling import Sampling
+from qwen_audio.scoring import best_language, inputs_of
 from qwen_audio.token_loop import Row, TokenLoop, decode, positions_held, positions_read
 
 pytestmark = pytest.mark.versions
@@ -179,9 +180,8 @@ def test_a_predicted_language_needs_one_reading_of_the_audio():
     assert encoded == [2]
     for request, one, generation in zip(requests, prepared, made, strict=True):
         prompt = tasks.prompt("asr", language=None)
-        assert one.language in qwen_audio.generation.predict_languages(
-            model, processor, [request.waves], [prompt]
-        )
+        read = model(**inputs_of(model, processor, [request.waves], [prompt]), logits_to_keep=1)
+        assert one.language == best_language(processor.tokenizer, read.logits[0, -1])
         told = Prepared(model, processor, replace(request, language=one.language))
         assert generation == alone(model, processor, told.row)
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from qwen_audio.audio import SAMPLE_RATE, encoder_frames, log_mel, span_length
+from qwen_audio.audio import SAMPLE_RATE
 from qwen_audio.chatml import SYSTEM_PROMPT, Clip, Turn, dialogue_segments
 from qwen_audio.data.example import Example, Sample
 from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample
+from qwen_audio.features import encoder_frames, log_mel, span_length
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 from qwen_audio.tag_styles import TagStyle
 from qwen_audio.tags import Segment

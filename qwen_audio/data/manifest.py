@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from qwen_audio.data.checks import check_annotation, check_times
 from qwen_audio.data.example import SHORT_FORM, AudioRef, Example, Sample, close_names
+from qwen_audio.folders import write_whole
 from qwen_audio.tasks import render
 
 __all__ = ["AudioRef", "Example", "ManifestError", "Sample", "parse_row", "read_manifest", "write_manifest"]
@@ -192,9 +193,7 @@ def write_manifest(path: str | os.PathLike[str], examples: Iterable[Example]) ->
         lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
     if not lines:
         raise ManifestError(f"{path}: there are no examples to write")
-    partial = path.with_name(path.name + ".part")
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, "".join(lines))
 
 
 def relative_path(path: str, folder: str) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, AudioSource, load_audio
+from qwen_audio.audio import SAMPLE_RATE, AudioSource, load_audio
 from qwen_audio.editing.instructions import Instruction, InstructionError, Target, read_instruction
+from qwen_audio.features import MAX_SECONDS
 from qwen_audio.text import spoken_form
 from qwen_audio.timestamps import Span, Word
 

@@ -9,7 +9,6 @@ The recording keeps its rate and its channels; the model hears a copy at 16 kHz.
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from qwen_audio.audio import SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.editing.cuts import Edit, apply_edits
 from qwen_audio.editing.ground import Finder
 from qwen_audio.editing.instructions import Instruction, InstructionError, Target, read_instruction
+from qwen_audio.folders import whole_file
 from qwen_audio.timestamps import Span
 
 if TYPE_CHECKING:
@@ -87,22 +87,15 @@ class Edited:
         style = writable_format(target)
         peak = float(np.abs(self.samples).max(initial=0.0))
         subtype = _subtype(style, self.subtype, loud=peak > 1)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        name = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
         try:
-            with name.open("xb") as file:
+            with whole_file(target) as file:
                 soundfile.write(file, self.samples.T, self.rate, format=style, subtype=subtype)
-            os.replace(name, target)
-        except OSError as error:  # it would name the temporary file
-            raise OSError(error.errno, error.strerror, str(target)) from None
         except (soundfile.LibsndfileError, ValueError) as error:
             channels = len(self.samples)
             raise ValueError(
                 f"{target} cannot be written with {self.rate} Hz and {channels} channel{'s' * (channels > 1)} "
                 f"({getattr(error, 'error_string', error)}): let its name end in .wav"
             ) from None
-        finally:
-            name.unlink(missing_ok=True)
         if peak > 1 and subtype.startswith(("PCM", "ULAW", "ALAW")):
             problem = f"{target.name} is clipped: its peak is {peak:.2f} of full scale; a .wav would keep it"
             if problem not in self.problems:

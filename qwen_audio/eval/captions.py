@@ -1,17 +1,22 @@
 """CIDEr-D: how much a caption has in common with several reference captions, weighted by how rare the words are.
 
 Vedantam, Zitnick and Parikh (CVPR 2015). The other caption scores, which need programs and models that do not come
-with this package, are in `caption_tools.py`.
+with this package, are in spice.py and fense.py.
+
+Captions become words in the way of the Penn treebank, which the published scores presuppose. The published tools ask a
+Java program for it; `caption_words` follows its conventions for lower-case English: "a car's engine" has the words a,
+car, 's, engine; "can't" is ca and n't. Marks of punctuation are left out, but brackets become words ("-lrb-"), as they
+do there. docs/metrics.md says how often the two agree.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
 
-from qwen_audio.eval.caption_tokens import caption_words
 from qwen_audio.eval.score import Score, check_lengths, count_failures, of_ratio
 
 ORDER = 4  # the longest n-grams
@@ -123,3 +128,74 @@ def _cosine(vectors: sparse.csr_array, owner: np.ndarray, examples: int) -> np.n
     product = (found.minimum(wanted) * wanted).sum(axis=1)
     norms = np.sqrt((found * found).sum(axis=1)) * np.sqrt((wanted * wanted).sum(axis=1))
     return np.divide(product, norms, out=np.zeros(len(owner)), where=norms > 0)
+
+
+_PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "–": "--", "—": "--", "…": "..."})
+
+
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+
+
+_LEFT_OUT = frozenset({"''", "'", '"', ".", "?", "!", ",", ":", "-", "--", "...", ";"})
+
+
+# Words whose full stop stays with them, found by asking that program for each of 57,000 English words.
+_ABBREVIATIONS = (
+    "adj adm adv al ala alex apr ariz assn assoc asst atty aug ave bancorp bhd bldg blvd brig bros calif capt cf cie "
+    "cmdr co col colo conn corp cos cpl ct dak dec dept det dr drs elec ens esq est etc ext feb fla fri ft ga gen gov "
+    "hon inc ind insp intl jan jos jr jul jun kan ky lieut lt ltd maj mar md messrs mfg mich minn mlle mme mo mon mont "
+    "mr mrs ms mt mtg natl neb nev nov oct okla penn pfc ph plc pres prof profs pte pty pvt rd rep reps rev rt sen "
+    "sens sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn thu thurs tue tues univ va vs vt wed wis wm wyo"
+)
+
+
+_SUFFIX = r"(?:n't|'(?:s|re|ve|ll|d|m))(?!\w)"
+
+
+_TOKEN = re.compile(
+    "|".join(
+        (
+            r"https?://\S+",
+            r"[\w.+-]+@\w[\w-]*(?:\.\w+)+",
+            rf"(?:{_ABBREVIATIONS.replace(' ', '|')})\.(?!\w)",
+            r"no\.(?=\s*\d)",
+            r"(?:[^\W\d_]\.){2,}|[a-z]\.(?!\w)",  # u.s., and a letter alone
+            r"[-+]?\d+(?:[.,:/-]\d+)+",  # 10,000 and 10:30
+            r"'?\d\d(?:s|th)(?!\w)",  # the '90s
+            r"(?:'n'|o'clock|[od]'(?=[^\W\d_]{2})[^\W_]+|ma'am)(?!\w)",
+            r"\w+?(?=n't(?!\w))",
+            _SUFFIX,
+            r"'t(?=is(?!\w)|was(?!\w))",
+            r"(?:\w+(?:[-/&]|\.(?=[^\W\d_]{2})))*?\w+?(?=n't(?!\w))",
+            r"w/(?=o(?!\w))o",
+            r"\w+(?:(?:[-/]|(?<=[^\W\d_]{2})\.(?=[^\W\d_]{2})|(?<=\b\w)&)\w+)*",
+            r"\.{2,}",
+            r"[!?]{2,}",
+            r"-{2,}",
+            r"\S",
+        )
+    )
+)
+
+
+# Words that are written together and counted apart.
+_APART = {
+    "cannot": ("can", "not"),
+    "gonna": ("gon", "na"),
+    "gotta": ("got", "ta"),
+    "wanna": ("wan", "na"),
+    "gimme": ("gim", "me"),
+    "lemme": ("lem", "me"),
+}
+
+
+def caption_words(text: str) -> list[str]:
+    """The words of a caption, lower case, punctuation left out."""
+    words: list[str] = []
+    for token in _TOKEN.findall(text.translate(_PLAIN).lower()):
+        if token in _LEFT_OUT:
+            continue
+        if set(token) <= {"."}:
+            continue
+        words += _APART.get(token, (_BRACKETS.get(token, token),))
+    return words

@@ -29,7 +29,7 @@ from typing import Any
 from qwen_audio.data.manifest import Example, read_manifest, write_manifest
 from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.folders import lock
+from qwen_audio.folders import lock, write_whole
 
 _PART = re.compile(r"predictions\.part-([0-9]+)\.jsonl")
 
@@ -138,16 +138,6 @@ def alone(folder: Path) -> Iterator[None]:
             yield
         finally:
             mark.unlink()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,25 +75,3 @@ def targets(inputs: Sequence[Input], folder: Path, style: str) -> list[Path]:
         twice = next(path for path in chosen if chosen.count(path) > 1)
         raise ValueError(f"two inputs have the same name, {twice.name}: transcribe them one at a time")
     return chosen
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all. OSError, which names `path`, if it cannot be written."""
-    try:
-        _write(path, text)
-    except OSError as error:  # it would name a temporary file, or none
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with name.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        name.unlink(missing_ok=True)
-        raise

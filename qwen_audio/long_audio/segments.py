@@ -20,7 +20,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from qwen_audio.audio import MAX_SAMPLES, SAMPLE_RATE
+from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.features import MAX_SAMPLES
 from qwen_audio.long_audio.speech import FRAME, detector
 
 # Seconds, but for the probabilities and the levels.

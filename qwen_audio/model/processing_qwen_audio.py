@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
-from qwen_audio.audio import audio_tokens, log_mel
+from qwen_audio.features import audio_tokens, log_mel
 from qwen_audio.tasks import Segment
 from qwen_audio.tokenizer import QwenAudioTokenizer
 

@@ -15,8 +15,9 @@ import numpy as np
 from torch import Tensor
 
 from qwen_audio import tags
-from qwen_audio.audio import SAMPLE_RATE, audio_tokens, load_audio, log_mel
+from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.chatml import SYSTEM_PROMPT, ChatError, Turn, dialogue_segments
+from qwen_audio.features import audio_tokens, log_mel
 from qwen_audio.messages import Recording, parse_messages
 from qwen_audio.tags import Segment
 

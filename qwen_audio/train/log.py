@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qwen_audio.folders import write_whole
 from qwen_audio.packages import check_packages
 from qwen_audio.train.parallel import World
 
@@ -71,9 +71,7 @@ class Log:
             except (json.JSONDecodeError, KeyError, TypeError):
                 break  # the line that a killed run was writing
             kept.append(line + "\n")
-        partial = self.path.with_name(self.path.name + ".part")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        write_whole(self.path, "".join(kept))
 
     def _reset(self) -> None:
         self.by_task: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])

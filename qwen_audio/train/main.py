@@ -14,6 +14,7 @@ from torch import nn
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.mixture import ChunkDataset, Mixture
+from qwen_audio.folders import write_whole
 from qwen_audio.loading import has_adapters, load_checkpoint
 from qwen_audio.model import hf, row_attention
 from qwen_audio.model.presets import build
@@ -22,9 +23,8 @@ from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dat
 from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train import parallel
 from qwen_audio.train.adapters import add_lora, is_adapter, split_rows
-from qwen_audio.train.checkpoint import checkpoints, read, verify
+from qwen_audio.train.checkpoint import checkpoints, load_run, read, verify
 from qwen_audio.train.config import ConfigError, TrainConfig, load_config
-from qwen_audio.train.export import load_run
 from qwen_audio.train.log import print_freeze_map
 from qwen_audio.train.loop import Trainer, use_bf16
 from qwen_audio.train.stages import TrainingModule, freeze, freeze_map, layers_of, name_of
@@ -163,9 +163,7 @@ def _style(config: TrainConfig) -> TagStyle:
     if file.exists():
         return TagStyle("dataset", read_dataset_ids(file))
     ids = dataset_ids({pair for source in config.sources for pair in source.datasets()})
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(ids, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, file)
+    write_whole(file, json.dumps(ids, indent=1, ensure_ascii=False))
     return TagStyle("dataset", ids)
 
 

@@ -25,6 +25,7 @@ from qwen_audio import tags
 from qwen_audio.answer_tags import IN_ANY_TASK
 from qwen_audio.data.example import AudioRef, close_names
 from qwen_audio.data.manifest import ManifestError, json_object, lines_of, relative_path
+from qwen_audio.folders import whole_file
 
 __all__ = ["AudioRef", "Dialogue", "DialogueSample", "Part", "Turn", "read_dialogues", "write_dialogues"]
 
@@ -224,22 +225,17 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
     path = Path(path)
     folder = os.path.abspath(path.parent)
     seen: set[str] = set()
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for dialogue in dialogues:
-                if dialogue.id in seen:
-                    raise ManifestError(
-                        f"{path}: the id {dialogue.id!r} occurs twice: give every dialogue its own id"
-                    )
-                if any(ref.path == UNSET for ref in dialogue.audio):
-                    raise ManifestError(
-                        f"{path}: a recording of {dialogue.id!r} has no file: save it and set its path first"
-                    )
-                seen.add(dialogue.id)
-                file.write(dialogue_line(dialogue, folder))
+    with whole_file(path) as file:
+        for dialogue in dialogues:
+            if dialogue.id in seen:
+                raise ManifestError(
+                    f"{path}: the id {dialogue.id!r} occurs twice: give every dialogue its own id"
+                )
+            if any(ref.path == UNSET for ref in dialogue.audio):
+                raise ManifestError(
+                    f"{path}: a recording of {dialogue.id!r} has no file: save it and set its path first"
+                )
+            seen.add(dialogue.id)
+            file.write(dialogue_line(dialogue, folder).encode())
         if not seen:
             raise ManifestError(f"{path}: there are no dialogues to write")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

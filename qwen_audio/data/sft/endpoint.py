@@ -14,12 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qwen_audio.folders import write_whole
 from qwen_audio.http_client import KEY_VARIABLE, Client, EndpointError, RequestError, chat_text
 
 __all__ = ["KEY_VARIABLE", "Completion", "Endpoint", "EndpointError", "RequestError"]
@@ -92,7 +92,9 @@ class Endpoint:
             raise RequestError("not in the cache", f"{path} does not exist: run once without --offline")
         content = json.dumps(body, ensure_ascii=False).encode()
         text, ended = chat_text(self.client.post("/chat/completions", content))
-        self._write(path, {"request": body, "text": text, "ended": ended})
+        write_whole(
+            path, json.dumps({"request": body, "text": text, "ended": ended}, ensure_ascii=False) + "\n"
+        )
         return Completion(text, ended, False)
 
     def _path(self, body: Mapping[str, Any]) -> Path:
@@ -106,10 +108,3 @@ class Endpoint:
             return Completion(str(row["text"]), str(row["ended"]), True)
         except (ValueError, KeyError, TypeError) as error:
             raise EndpointError(f"{path} is no answer that was saved here ({error}): delete it") from None
-
-    def _write(self, path: Path, row: Mapping[str, Any]) -> None:
-        """The file appears whole or not at all, also where two threads write it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-        partial.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qwen_audio.audio import MAX_SECONDS, SAMPLE_RATE, load_audio
+from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.data.manifest import AudioRef, Example, Sample, read_manifest
 from qwen_audio.data.sft import turns_music, turns_several, turns_sound, turns_speech
 from qwen_audio.data.sft.dialogue import UNSET, Dialogue, DialogueSample, Part, Turn
@@ -23,6 +23,7 @@ from qwen_audio.data.sft.heard import QA, Heard, pick
 from qwen_audio.data.sft.turns_main import choice_turn, duration_turn, main_turn, speech_turn
 from qwen_audio.data.sft.turns_text import text_turns
 from qwen_audio.data.synthetic.world import WorldGenerator, known_tasks
+from qwen_audio.features import MAX_SECONDS
 
 # Shape -> how often; "text" is set apart, as `text_share`.
 SHAPES = {

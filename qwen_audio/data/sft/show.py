@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Sequence
 
-from qwen_audio.audio import SAMPLE_RATE, load_audio, mel_frames
+from qwen_audio.audio import SAMPLE_RATE, load_audio
 from qwen_audio.data.encode import segments_of
 from qwen_audio.data.sft.dialogue import Dialogue, read_dialogues
+from qwen_audio.features import mel_frames
 from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer
 
 

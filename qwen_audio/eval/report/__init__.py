@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen_audio.eval.runs import Run
+from qwen_audio.folders import write_whole
 
 __all__ = ["write_report"]
 
@@ -38,6 +39,4 @@ def write_report(runs: Sequence[Run], output: str | os.PathLike[str]) -> None:
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        partial = folder / f"{name}.part"  # a file appears whole or not at all
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(partial, folder / name)
+        write_whole(folder / name, text.encode(errors="backslashreplace"))

@@ -1,52 +1,21 @@
-"""Answers of a batch of prompts, and what keeps them sane.
-
-Five rules hold for every answer, in any batch:
-
-- Only ids that can occur in an answer are produced: plain text, the end of text, and the special tokens that
-  the prompt's task writes (time tags after `<|timestamps|>`, note tags after `<|note_analysis|>` ...). All
-  other special tokens and the rows beyond the vocabulary were never a training target there; their logits
-  mean nothing.
-- A row ends at its own length limit, whatever limit its neighbours have.
-- Word times rise, stay within the recording and surround every word; a closed set of answers is kept to
-  (constraints.py).
-- A row ends when its last 64 tokens are one block repeated; one copy of the block is kept (stopping.py).
-- What is drawn at random is drawn for each row by itself (sampling.py).
-
-Rows never see padding, so a row's answer does not depend on its batch. All of them are decoded by token_loop.py.
-"""
+"""Answers of a batch of prompts, decoded in the caller's thread: the token loop with tests' own prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from qwen_audio import tags
-from qwen_audio.allowed import allowed_ids
-from qwen_audio.audio import SAMPLE_RATE, log_mel
-from qwen_audio.constraints import ChoiceTrie, TimeGrammar
-from qwen_audio.sampling import BASE, CHAT, Sampling, rules_of
-from qwen_audio.scoring import predict_languages, score_answers
-from qwen_audio.stopping import loop_length
+from qwen_audio.constraints import ChoiceTrie
+from qwen_audio.features import log_mel
+from qwen_audio.requests import seconds_of, task_row
+from qwen_audio.sampling import Sampling, rules_of
 from qwen_audio.streaming import OnText
 from qwen_audio.tags import Segment
-from qwen_audio.token_loop import Generation, Row, Rule, decode
-
-__all__ = [
-    "BASE",
-    "CHAT",
-    "Generation",
-    "Sampling",
-    "generate",
-    "loop_length",
-    "predict_languages",
-    "score_answers",
-    "task_row",
-]
+from qwen_audio.token_loop import Generation, decode
 
 
 def generate(
@@ -112,42 +81,3 @@ def generate(
         for one, trie in zip(made, tries, strict=True)
         if one is not None
     ]
-
-
-def task_row(
-    model: Any,
-    processor: Any,
-    mels: Sequence[Tensor],
-    seconds: float,
-    prompt: list[Segment],
-    limit: int,
-    *,
-    sampling: Sampling | None = None,
-    choices: ChoiceTrie | None = None,
-    on_text: Callable[[str], None] | None = None,
-    loop_guard: bool = True,
-) -> Row:
-    """What the token loop needs for one prompt on recordings of `seconds` with the log-mels (80, T) `mels`."""
-    tokenizer = processor.tokenizer
-    rules: list[Rule] = []
-    tagged = "".join(segment.text for segment in prompt if segment.special)
-    if choices is not None:  # it ends by itself
-        rules, limit, loop_guard = [choices], choices.longest, False
-    elif tags.TRANSCRIBE in tagged and tagged.endswith(tags.TIMESTAMPS + tags.time_tag(0.0)):
-        rules = [TimeGrammar(tokenizer, seconds)]
-    ids, _ = processor.encode_row([mel.shape[-1] for mel in mels], prompt)
-    return Row(
-        ids,
-        limit,
-        allowed_ids(tokenizer, [prompt], model.config.text_config.vocab_size)[0],
-        mels=mels,
-        sampling=sampling,
-        guarded=loop_guard,
-        rules=rules,
-        on_text=on_text,
-    )
-
-
-def seconds_of(waves: Sequence[np.ndarray]) -> float:
-    """Length of a row's recordings together."""
-    return sum(len(wave) for wave in waves) / SAMPLE_RATE
