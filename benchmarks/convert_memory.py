@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwen_audio import tags
+from qwen_audio.format import tags
 from qwen_audio.model import QwenAudioConfig
 from qwen_audio.model.conversion import names
 from qwen_audio.model.conversion.files import Output, TensorInfo, open_weights, write_weights

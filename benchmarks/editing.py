@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 import qwen_audio
-from qwen_audio.audio import SAMPLE_RATE, load_audio
+from qwen_audio.audio.load import SAMPLE_RATE, load_audio
 from qwen_audio.data.manifest import read_manifest
 from qwen_audio.editing import edit
 from qwen_audio.editing.ground import Finder
-from qwen_audio.text import spoken_form
-from qwen_audio.timestamps import Span
+from qwen_audio.format.text import spoken_form
+from qwen_audio.format.timestamps import Span
 
 SEED = 0
 PIECE_SECONDS, SCENE_SECONDS = 2.5, 8.0

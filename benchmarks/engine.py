@@ -25,15 +25,15 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 import qwen_audio
-from qwen_audio import tasks
-from qwen_audio.allowed import allowed_ids, stop_ids
-from qwen_audio.audio import SAMPLE_RATE, load_audio
-from qwen_audio.demo import CLIPS
+from qwen_audio.audio.load import SAMPLE_RATE, load_audio
+from qwen_audio.format import tasks
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference.allowed import allowed_ids, stop_ids
+from qwen_audio.inference.engine import Engine
+from qwen_audio.inference.request import Request, seconds_of
 from qwen_audio.model import QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, build
-from qwen_audio.requests import Request, seconds_of
-from qwen_audio.serve.engine import Engine
-from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.show.demo import CLIPS
 
 BATCH = 8
 ARRIVAL = 1  # tokens that long answers have when the short request comes

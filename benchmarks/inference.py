@@ -27,15 +27,15 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from qwen_audio.answer_tags import STOPS
-from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.features import log_mel
+from qwen_audio.audio.features import log_mel
+from qwen_audio.audio.load import SAMPLE_RATE
+from qwen_audio.format.answer_tags import STOPS
+from qwen_audio.format.tasks import Segment
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference.token_loop import Row
+from qwen_audio.inference.token_loop import decode as decode_rows
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, config
-from qwen_audio.tasks import Segment
-from qwen_audio.token_loop import Row
-from qwen_audio.token_loop import decode as decode_rows
-from qwen_audio.tokenizer import byte_tokenizer
 
 SECTIONS = ("mel", "encoder", "decode", "dialogue")
 MIXED = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 14.0)  # seconds of eight clips
@@ -241,7 +241,7 @@ def dialogue(
     ours: Any, other: Any, processor: QwenAudioProcessor, device: str, dtype: torch.dtype, repeats: int
 ) -> None:
     """First token of a second turn after 30 s of audio, which plain transformers reads and encodes again."""
-    from qwen_audio.dialogue_cache import continue_dialogue
+    from qwen_audio.chat.cache import continue_dialogue
 
     tok = processor.tokenizer
     wave = noise(30.0)

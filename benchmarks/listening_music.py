@@ -7,10 +7,10 @@ from listening_row import Row
 from listening_tools import drawn, guessed_without_audio, in_tune, named_rightly, percent, pitch_of, tempo_of
 from scipy.stats import spearmanr
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.synthetic.music_theory import key_name
-from qwen_audio.data.synthetic.notes import frequency
+from qwen_audio.synthetic.music.notes import frequency
+from qwen_audio.synthetic.music.theory import key_name
 
 _LEVELS = np.array([1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3])  # a half or a double tempo is heard as well
 

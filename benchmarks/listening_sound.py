@@ -10,10 +10,10 @@ from listening_tools import bursts, drawn, guessed_without_audio, named_rightly,
 
 from qwen_audio.data.augment import Augment, active_power
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.synthetic.scene_captions import TIMES
-from qwen_audio.data.synthetic.scene_questions import NUMBERS, ask
-from qwen_audio.data.synthetic.scenes import SceneGenerator
-from qwen_audio.data.synthetic.sound_stories import Teller
+from qwen_audio.synthetic.sounds.captions import TIMES
+from qwen_audio.synthetic.sounds.questions import NUMBERS, ask
+from qwen_audio.synthetic.sounds.scenes import SceneGenerator
+from qwen_audio.synthetic.sounds.stories import Teller
 
 
 def _quiet(sample: Sample) -> bool:

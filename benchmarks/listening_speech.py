@@ -18,12 +18,12 @@ import numpy as np
 from listening_row import Row
 from listening_voice import accuracy, aligned, heard, known, loud, pitches, tremor
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.synthetic import tables
-from qwen_audio.data.synthetic.speech import SpeechGenerator
-from qwen_audio.data.synthetic.spoken import SpokenGenerator
-from qwen_audio.data.synthetic.spoken_voices import EMOTIONS
+from qwen_audio.synthetic.speech import tables
+from qwen_audio.synthetic.speech.spoken import SpokenGenerator
+from qwen_audio.synthetic.speech.transcribed import SpeechGenerator
+from qwen_audio.synthetic.speech.voices import EMOTIONS
 
 _OFFERED = 8  # transcripts in the grammar: the right one and those of other examples
 _ATTEMPTS = 40  # draws for each example that is wanted: a task has other languages too

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import resample_poly
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.synthetic.world import WorldGenerator
+from qwen_audio.synthetic.world import WorldGenerator
 
 
 def drawn(task: str, count: int, seed: int, held_out: bool = False) -> list[Sample]:

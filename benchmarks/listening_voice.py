@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 
 
 @lru_cache(maxsize=1)

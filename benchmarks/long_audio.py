@@ -32,10 +32,10 @@ import soundfile
 
 import qwen_audio
 from qwen_audio.api import Request
-from qwen_audio.audio import load_audio
+from qwen_audio.audio.load import load_audio
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.data.synthetic.write import synthesize
-from qwen_audio.long_audio.segments import windows_of
+from qwen_audio.synthetic.write import synthesize
+from qwen_audio.transcribe.segments import windows_of
 
 RATE = 16_000
 SPEECH = ("kathleen", "fsdd_seq", "asr_fixtures", "leopard", "fsdd")
@@ -87,7 +87,7 @@ def make(options: argparse.Namespace) -> None:
 
 
 def command(source: Path, target: Path) -> list[str]:
-    verb = [sys.executable, "-m", "qwen_audio.cli", "transcribe"]
+    verb = [sys.executable, "-m", "qwen_audio", "transcribe"]
     return [*verb, str(source), "--words", "--format", "json", "--output", str(target), "--progress"]
 
 

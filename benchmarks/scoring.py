@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.eval.captions import cider
-from qwen_audio.eval.compare import compare
-from qwen_audio.eval.metrics import error_rate
-from qwen_audio.eval.translation import bleu
+from qwen_audio.eval.metrics.captions import cider
+from qwen_audio.eval.metrics.compare import compare
+from qwen_audio.eval.metrics.text import error_rate
+from qwen_audio.eval.metrics.translation import bleu
 
 SEED = 0
 VOCABULARY = 5000

@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
+from qwen_audio.audio.load import SAMPLE_RATE
+from qwen_audio.synthetic.world import WORLD, WorldGenerator
 
 
 def main() -> None:

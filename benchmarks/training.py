@@ -40,13 +40,13 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.features import log_mel
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.encode import Row
-from qwen_audio.features import log_mel
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
 from qwen_audio.model.presets import PRESETS, PUBLISHED_VOCABULARY, config
-from qwen_audio.tokenizer import byte_tokenizer
 
 TRAINED = {
     "multitask": ("audio_tower.*", "audio_projection.*", "audio_start_embedding", "audio_end_embedding"),

@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 import torch
 
 import qwen_audio
-from qwen_audio.data.example import SPEECH_SOURCE, SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, read_manifest, write_manifest
-from qwen_audio.data.synthetic.speech_questions import CONTENT_KINDS, TIME_KINDS
-from qwen_audio.data.synthetic.write import write_dataset
 from qwen_audio.eval.choose import by_source
-from qwen_audio.eval.metrics import accuracy
-from qwen_audio.eval.run import Report, evaluate
-from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, read_dataset_ids
+from qwen_audio.eval.evaluate import Report, evaluate
+from qwen_audio.eval.metrics.text import accuracy
+from qwen_audio.format.example import SPEECH_SOURCE, SYNTHETIC_SOURCE
+from qwen_audio.format.tag_styles import DATASETS_FILE, TagStyle, read_dataset_ids
+from qwen_audio.synthetic.speech.questions import CONTENT_KINDS, TIME_KINDS
+from qwen_audio.synthetic.write import write_dataset
 from qwen_audio.train.checkpoint import checkpoints
 from qwen_audio.train.config import TrainConfig, load_config
 from qwen_audio.train.main import run as train

@@ -24,4 +24,4 @@ export MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun --kill-on-bad-exit=1 bash -c 'exec torchrun \
   --nnodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
   --rdzv-backend c10d --rdzv-endpoint "$MASTER:29500" --rdzv-id "$SLURM_JOB_ID" \
-  -m qwen_audio.train "$@"' torchrun "$@"
+  -m qwen_audio train "$@"' torchrun "$@"

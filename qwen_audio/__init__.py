@@ -14,28 +14,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio, load
-    from qwen_audio.audio import AudioError, load_audio
-    from qwen_audio.results import Answer, Classification, Transcription
-    from qwen_audio.timestamps import Word
+    from qwen_audio.audio.load import AudioError, load_audio
+    from qwen_audio.chat.chat import Chat
+    from qwen_audio.format.timestamps import Word
+    from qwen_audio.inference.request import Output, Request
+    from qwen_audio.inference.sampling import Sampling
+    from qwen_audio.results.results import Answer, Classification, Transcription
 
 __version__ = "0.1.0"
 
 _HOME = {
     "load": "qwen_audio.api",
     "QwenAudio": "qwen_audio.api",
-    "load_audio": "qwen_audio.audio",
-    "AudioError": "qwen_audio.audio",
-    "Answer": "qwen_audio.results",
-    "Classification": "qwen_audio.results",
-    "Transcription": "qwen_audio.results",
-    "Word": "qwen_audio.timestamps",
+    "load_audio": "qwen_audio.audio.load",
+    "AudioError": "qwen_audio.audio.load",
+    "Answer": "qwen_audio.results.results",
+    "Classification": "qwen_audio.results.results",
+    "Transcription": "qwen_audio.results.results",
+    "Word": "qwen_audio.format.timestamps",
+    "Request": "qwen_audio.inference.request",
+    "Output": "qwen_audio.inference.request",
+    "Sampling": "qwen_audio.inference.sampling",
+    "Chat": "qwen_audio.chat.chat",
 }
 
 __all__ = [
     "Answer",
     "AudioError",
+    "Chat",
     "Classification",
+    "Output",
     "QwenAudio",
+    "Request",
+    "Sampling",
     "Transcription",
     "Word",
     "__version__",

@@ -1,6 +1,6 @@
 """The command line as a module: `python -m qwen_audio transcribe speech.wav`."""
 
-from qwen_audio.cli import main
+from qwen_audio.cli.main import main
 
 if __name__ == "__main__":
     main()

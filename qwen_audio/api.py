@@ -17,21 +17,21 @@ from typing import Any, cast
 
 import numpy as np
 
-from qwen_audio import tasks
-from qwen_audio.audio import SAMPLE_RATE, AudioError, AudioSource, load_audio
-from qwen_audio.chat import Chat
-from qwen_audio.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
-from qwen_audio.features import MAX_SECONDS
-from qwen_audio.loading import EMBEDDED, load_checkpoint
-from qwen_audio.long_audio.blocks import open_blocks
-from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks
+from qwen_audio.audio.features import MAX_SECONDS
+from qwen_audio.audio.load import SAMPLE_RATE, AudioError, AudioSource, load_audio
+from qwen_audio.audio.stream import open_blocks
+from qwen_audio.chat.chat import Chat
+from qwen_audio.format import tasks
+from qwen_audio.format.chatml import SYSTEM_PROMPT, WINDOW_TOKENS
+from qwen_audio.inference.engine import Engine
+from qwen_audio.inference.request import Output, Request
+from qwen_audio.inference.sampling import CHAT, Sampling
+from qwen_audio.inference.scoring import score_in_parts
+from qwen_audio.model.loading import EMBEDDED, load_checkpoint
 from qwen_audio.packages import check_packages
-from qwen_audio.passages import Passage
-from qwen_audio.requests import Output, Request
-from qwen_audio.results import Answer, Classification, Transcription
-from qwen_audio.sampling import CHAT, Sampling
-from qwen_audio.scoring import score_in_parts
-from qwen_audio.serve.engine import Engine
+from qwen_audio.results.passages import Passage
+from qwen_audio.results.results import Answer, Classification, Transcription
+from qwen_audio.transcribe.recording import Options, transcribe_all, transcribe_blocks
 
 __all__ = ["Output", "QwenAudio", "Request", "load", "load_window"]
 

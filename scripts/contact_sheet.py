@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.features import HOP_LENGTH, log_mel
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Example
-from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
-from qwen_audio.draw import save
-from qwen_audio.features import HOP_LENGTH, log_mel
-from qwen_audio.glyphs import drawable
-from qwen_audio.show import spans_of
+from qwen_audio.show.draw import save
+from qwen_audio.show.example import spans_of
+from qwen_audio.show.glyphs import drawable
+from qwen_audio.synthetic.world import WORLD, WorldGenerator
 
 COLUMNS = 4
 _FIRST_SEED = 3  # whose examples are all in scripts that any font has

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import AudioRef, Sample, write_manifest
-from qwen_audio.data.synthetic.notes import NoteGenerator
-from qwen_audio.data.synthetic.sounds import SoundGenerator
-from qwen_audio.data.synthetic.speech import SpeechGenerator
-from qwen_audio.demo import CLIPS, MANIFEST
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
+from qwen_audio.show.demo import CLIPS, MANIFEST
+from qwen_audio.synthetic.music.notes import NoteGenerator
+from qwen_audio.synthetic.sounds.sounds import SoundGenerator
+from qwen_audio.synthetic.speech.transcribed import SpeechGenerator
 
 MAX_CLIP_BYTES = 60_000
 MAX_CLIP_SECONDS = 5.0

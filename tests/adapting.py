@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from qwen_audio import tasks
+from qwen_audio.format import tasks
 from qwen_audio.model import QwenAudioProcessor
 
 # Short, so that the long-context rules apply; no answer here crosses 20, 40, 80 tokens: past such a step a run without

@@ -8,11 +8,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from qwen_audio import tags
 from qwen_audio.data.manifest import Example
-from qwen_audio.task_examples import example
-from qwen_audio.tasks import Parsed, Span, Word, task_of
-from qwen_audio.text import collapse_spaces, spoken_form
+from qwen_audio.format import tags
+from qwen_audio.format.task_examples import example
+from qwen_audio.format.tasks import Parsed, Span, Word, task_of
+from qwen_audio.format.text import collapse_spaces, spoken_form
 
 
 def _clean(text: str) -> str:

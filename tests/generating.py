@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.constraints import ChoiceTrie
-from qwen_audio.features import log_mel
-from qwen_audio.requests import seconds_of, task_row
-from qwen_audio.sampling import Sampling, rules_of
-from qwen_audio.streaming import OnText
-from qwen_audio.tags import Segment
-from qwen_audio.token_loop import Generation, decode
+from qwen_audio.audio.features import log_mel
+from qwen_audio.format.tags import Segment
+from qwen_audio.inference.constraints import ChoiceTrie
+from qwen_audio.inference.request import seconds_of, task_row
+from qwen_audio.inference.sampling import Sampling, rules_of
+from qwen_audio.inference.streaming import OnText
+from qwen_audio.inference.token_loop import Generation, decode
 
 
 def generate(

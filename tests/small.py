@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model import QwenAudioConfig, QwenAudioForConditionalGeneration
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tokenizer import byte_tokenizer
 
 
 def random_model(

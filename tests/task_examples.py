@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qwen_audio import tags
 from qwen_audio.data.manifest import Example
-from qwen_audio.task_examples import EXAMPLES, example
-from qwen_audio.tasks import Segment, example_prompt, render
+from qwen_audio.format import tags
+from qwen_audio.format.task_examples import EXAMPLES, example
+from qwen_audio.format.tasks import Segment, example_prompt, render
 
 __all__ = ["EXAMPLES", "answer_of", "example", "joined"]
 

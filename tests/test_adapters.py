@@ -14,9 +14,9 @@ from small import random_model
 from transformers import AutoModelForCausalLM
 
 import qwen_audio
-from qwen_audio import tasks
+from qwen_audio.format import tasks
 from qwen_audio.model import QwenAudioForConditionalGeneration
-from qwen_audio.quantization import KEPT, QUANTIZATIONS, quantization_config, stored_bytes
+from qwen_audio.model.quantization import KEPT, QUANTIZATIONS, quantization_config, stored_bytes
 
 pytestmark = pytest.mark.versions
 

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from task_examples import EXAMPLES, answer_of, example, joined
 
-from qwen_audio import tags
-from qwen_audio.allowed import allowed_ids
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.tasks import TASKS, example_prompt, parse, render
-from qwen_audio.text import collapse_spaces, spoken_form
-from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.format import tags
+from qwen_audio.format.tasks import TASKS, example_prompt, parse, render
+from qwen_audio.format.text import collapse_spaces, spoken_form
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference.allowed import allowed_ids
 
 steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
 thorough = settings(steady, max_examples=40, suppress_health_check=[HealthCheck.too_slow])  # for every task

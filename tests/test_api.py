@@ -15,15 +15,15 @@ from generating import generate
 from safetensors.torch import load_file, save_file
 
 import qwen_audio
-from qwen_audio import tags, tasks
-from qwen_audio.allowed import allowed_ids
 from qwen_audio.api import Request
-from qwen_audio.audio import AudioError
+from qwen_audio.audio.load import AudioError
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.loading import CheckpointError
-from qwen_audio.scoring import score_answers
-from qwen_audio.stopping import loop_length
-from qwen_audio.tags import Segment
+from qwen_audio.format import tags, tasks
+from qwen_audio.format.tags import Segment
+from qwen_audio.inference.allowed import allowed_ids
+from qwen_audio.inference.scoring import score_answers
+from qwen_audio.inference.stopping import loop_length
+from qwen_audio.model.loading import CheckpointError
 
 pytestmark = pytest.mark.versions
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from dummies import FFMPEG, SNDFILE, chirp, encode, film_without_sound, noise
 
-from qwen_audio import decode
-from qwen_audio.audio import SAMPLE_RATE, AudioError, load_audio
+from qwen_audio.audio import decode
+from qwen_audio.audio.load import SAMPLE_RATE, AudioError, load_audio
 
 LOSSY = {"mp3", "ogg", "opus", "m4a", "mp4", "webm", "aac"}
 

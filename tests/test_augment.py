@@ -7,7 +7,7 @@ import pytest
 
 from qwen_audio.data import augment
 from qwen_audio.data.augment import NOISE_COLOURS, Augment
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
 
 RATE = 16000
 OFF = dict.fromkeys(("speed", "eq", "room", "noise", "telephone", "clip", "quantise", "gain", "codec"), 0.0)

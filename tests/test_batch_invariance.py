@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.features import log_mel
+from qwen_audio.audio.features import log_mel
+from qwen_audio.audio.load import SAMPLE_RATE
+from qwen_audio.format.tasks import Segment
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model import (
     QwenAudioConfig,
     QwenAudioEncoderConfig,
@@ -14,8 +16,6 @@ from qwen_audio.model import (
     QwenAudioTextConfig,
 )
 from qwen_audio.model.presets import build
-from qwen_audio.tasks import Segment
-from qwen_audio.tokenizer import byte_tokenizer
 
 pytestmark = pytest.mark.versions
 

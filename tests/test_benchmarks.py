@@ -7,17 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from benchmarks_page import generated_parts
+from benchmarks_page import main as write_page
+from filling import fill
 
-from qwen_audio import tasks
-from qwen_audio.data.example import SPEECH_SOURCE
 from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.data.recipes import RECIPES
 from qwen_audio.eval.benchmarks import BENCHMARKS, SYNTHETIC_TASKS, assign, differences, find, synthetic
-from qwen_audio.eval.benchmarks_page import generated_parts
-from qwen_audio.eval.benchmarks_page import main as write_page
 from qwen_audio.eval.published import ELSEWHERE, FIGURES, OURS, SINCE, figures
-from qwen_audio.format_page import fill
-from qwen_audio.task_examples import EXAMPLES
+from qwen_audio.format import tasks
+from qwen_audio.format.example import SPEECH_SOURCE
+from qwen_audio.format.task_examples import EXAMPLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -144,7 +144,7 @@ def test_differences_to_the_published_sets() -> None:
 
 def test_the_page_is_up_to_date(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    remedy = "run: python -m qwen_audio.eval.benchmarks_page docs/benchmarks.md"
+    remedy = "run: python scripts/pages/benchmarks_page.py docs/benchmarks.md"
     assert fill(page, generated_parts()) == page, remedy
     copy = tmp_path / "benchmarks.md"
     copy.write_text(page.replace("| 2,620 |", "| 2,621 |"), encoding="utf-8")

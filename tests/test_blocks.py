@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from qwen_audio.audio import AudioError, load_audio
-from qwen_audio.long_audio.blocks import open_blocks
+from qwen_audio.audio.load import AudioError, load_audio
+from qwen_audio.audio.stream import open_blocks
 
 KINDS = [*dummies.SNDFILE, *dummies.FFMPEG]
 

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_audio.eval import fense, spice
-from qwen_audio.eval.captions import caption_words, cider, cider_of_words
-from qwen_audio.eval.missing import MeasureMissing
+from qwen_audio.eval.metrics import fense, spice
+from qwen_audio.eval.metrics.captions import caption_words, cider, cider_of_words
+from qwen_audio.eval.metrics.missing import MeasureMissing
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text(encoding="utf-8"))[
     "caption"

@@ -8,8 +8,8 @@ import pytest
 from qwen_audio.data.augment import Augment, active_power
 from qwen_audio.data.channel import distort, moved, suited
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.tasks import TASKS
-from qwen_audio.timestamps import Span, Word
+from qwen_audio.format.tasks import TASKS
+from qwen_audio.format.timestamps import Span, Word
 
 RATE = 16_000
 OFF = dict.fromkeys(("speed", "eq", "room", "noise", "telephone", "clip", "quantise", "gain", "codec"), 0.0)

@@ -17,17 +17,17 @@ import pytest
 import tiny
 import torch
 
-from qwen_audio import chat as chat_module
 from qwen_audio.api import QwenAudio
-from qwen_audio.chat import Chat, ChatError
-from qwen_audio.chatml import Turn, dialogue_segments
-from qwen_audio.features import log_mel
-from qwen_audio.messages import Recording, parse_query
+from qwen_audio.audio.features import log_mel
+from qwen_audio.chat import chat as chat_module
+from qwen_audio.chat.chat import Chat, ChatError
+from qwen_audio.format.chatml import Turn, dialogue_segments
+from qwen_audio.format.messages import Recording, parse_query
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference.sampling import Sampling
 from qwen_audio.model import QwenAudioConfig, QwenAudioForConditionalGeneration
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.sampling import Sampling
-from qwen_audio.tokenizer import byte_tokenizer
 
 pytestmark = pytest.mark.versions
 
@@ -216,7 +216,7 @@ def test_a_query_that_does_not_fit_the_model_is_refused(model: QwenAudio, chat: 
 
 
 def test_the_loop_guard_can_be_lifted(model: QwenAudio, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qwen_audio import stopping
+    from qwen_audio.inference import stopping
 
     monkeypatch.setattr(stopping, "loop_length", lambda tail: 1)  # whatever it says is taken for a loop
     monkeypatch.setattr(stopping, "LOOP_TOKENS", 2)

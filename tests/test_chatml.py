@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_audio import tags
-from qwen_audio.chatml import Clip, Readable, Turn, build_prompt, dialogue_segments
-from qwen_audio.features import MAX_SAMPLES, mel_frames
-from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken
+from qwen_audio.audio.features import MAX_SAMPLES, mel_frames
+from qwen_audio.format import tags
+from qwen_audio.format.chatml import Clip, Readable, Turn, build_prompt, dialogue_segments
+from qwen_audio.format.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken
 
 steady = settings(deadline=None, derandomize=True)
 BYTES = byte_tokenizer()

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from small import random_model
 
-from qwen_audio.loading import CheckpointError, load_checkpoint
-from qwen_audio.tensor_files import TensorInfo
+from qwen_audio.model.loading import CheckpointError, load_checkpoint
+from qwen_audio.model.tensor_files import TensorInfo
 from qwen_audio.train import checkpoint_writer
 from qwen_audio.train.checkpoint import Writer, checkpoints, contents, read, read_meta, save_model, verify
 from qwen_audio.train.shards import plan

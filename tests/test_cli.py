@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 import qwen_audio
-from qwen_audio.cli import main
+from qwen_audio.cli.main import main
 from qwen_audio.data.manifest import write_manifest
 
 pytestmark = pytest.mark.versions
@@ -151,7 +151,7 @@ def test_info_names_the_model(capsys, folder):
 
 
 def test_demo_answers_every_clip_and_draws_it(capsys, folder, tmp_path):
-    from qwen_audio import demo
+    from qwen_audio.show import demo
 
     pictures = demo.run_demo(
         qwen_audio.load(folder / "model", device="cpu"), tmp_path, _some_clips(folder, tmp_path)
@@ -227,9 +227,9 @@ def test_a_missing_optional_package_is_named(capsys, monkeypatch):
 
 
 def test_usage_and_help():
-    done = subprocess.run([sys.executable, "-m", "qwen_audio.cli", "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "qwen_audio", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     for verb in ("transcribe", "ask", "caption", "classify", "train", "evaluate", "demo", "info"):
         assert verb in done.stdout
-    wrong = subprocess.run([sys.executable, "-m", "qwen_audio.cli", "sing"], capture_output=True, text=True)
+    wrong = subprocess.run([sys.executable, "-m", "qwen_audio", "sing"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "sing" in wrong.stderr

@@ -16,9 +16,9 @@ import soundfile
 import tiny
 
 import qwen_audio.api
-from qwen_audio import cli
-from qwen_audio.cli_progress import Progress, _OpenLine
-from qwen_audio.long_audio.blocks import open_blocks
+from qwen_audio.audio.stream import open_blocks
+from qwen_audio.cli import main
+from qwen_audio.cli.progress import Progress, _OpenLine
 
 RATE = 16_000
 
@@ -42,7 +42,7 @@ def recordings(folder, tmp_path):
 def run(capsys, folder, *arguments):
     options = ["--model", str(folder / "model"), "--detect", "sound", "--device", "cpu"]
     with pytest.raises(SystemExit) as exit_:
-        cli.main(["transcribe", *map(str, arguments), *options])
+        main.main(["transcribe", *map(str, arguments), *options])
     captured = capsys.readouterr()
     return exit_.value.code or 0, captured.out, captured.err
 
@@ -93,12 +93,12 @@ def test_an_unexpected_error_of_one_file_stops_no_other(capsys, folder, recordin
             raise RuntimeError("out of\nmemory")
         return inner(path)
 
-    monkeypatch.setattr("qwen_audio.long_audio.blocks.open_blocks", fail)
+    monkeypatch.setattr("qwen_audio.audio.stream.open_blocks", fail)
     code, out, err = run(capsys, folder, recordings, "--format", "json")
     assert code == 2 and [row["text"] for row in json.loads(out)] == ["go hiss", "go up"]
     assert err == f"error: {recordings / 'bad.wav'}: RuntimeError: out of memory\n"
     with pytest.raises(RuntimeError):  # alone it is shown whole
-        cli.main(["transcribe", str(recordings / "bad.wav"), "--model", str(folder / "model")])
+        main.main(["transcribe", str(recordings / "bad.wav"), "--model", str(folder / "model")])
 
 
 def test_patterns(capsys, folder, recordings):
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_pipe_and_what_was_heard_is_written(folder, tmp_path, kind
     command = [
         sys.executable,
         "-m",
-        "qwen_audio.cli",
+        "qwen_audio",
         "transcribe",
         "-",
         *(["--raw", str(RATE)] * (kind == "raw")),
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_a_pipe_and_what_was_heard_is_written(folder, tmp_path, kind
 def test_a_second_ctrl_c_stops_at_once():
     code = """if True:
         import signal
-        from qwen_audio.long_audio.ctrl_c import CtrlC
+        from qwen_audio.cli.ctrl_c import CtrlC
         with CtrlC() as ctrl_c:
             signal.raise_signal(signal.SIGINT)
             print(ctrl_c.pressed, flush=True)
@@ -286,7 +286,7 @@ def test_the_open_line_fits_into_the_columns_of_the_terminal(capsys, monkeypatch
 
 
 def test_progress_of_a_recording_never_goes_back(folder):
-    from qwen_audio.long_audio.job import Options, transcribe_all
+    from qwen_audio.transcribe.recording import Options, transcribe_all
 
     pause = np.zeros(RATE, np.float32)
     wave = np.concatenate([part for name in ("hiss", "up", "down") * 3 for part in (pause, tiny.CLIPS[name])])

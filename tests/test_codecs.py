@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwen_audio.data.codecs import CODECS, pass_codec
+from qwen_audio.audio.codecs import CODECS, pass_codec
 
 RATE = 16000
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qwen_audio.eval import metrics
-from qwen_audio.eval.compare import compare
-from qwen_audio.eval.score import Score, bootstrap_interval
-from qwen_audio.eval.translation import bleu
-from qwen_audio.eval.verification import equal_error_rate
+from qwen_audio.eval.metrics import text as metrics
+from qwen_audio.eval.metrics.compare import compare
+from qwen_audio.eval.metrics.score import Score, bootstrap_interval
+from qwen_audio.eval.metrics.translation import bleu
+from qwen_audio.eval.metrics.verification import equal_error_rate
 
 RNG = np.random.default_rng(0)
 
@@ -105,5 +105,5 @@ def test_a_part_of_a_score_is_the_score_of_the_part():
 def test_an_interval_in_pieces_is_the_interval_at_once(monkeypatch):
     top, bottom = RNG.random(100), RNG.random(100)
     whole = bootstrap_interval(top, bottom)
-    monkeypatch.setattr("qwen_audio.eval.score._DRAWN_AT_ONCE", 1700)
+    monkeypatch.setattr("qwen_audio.eval.metrics.score._DRAWN_AT_ONCE", 1700)
     assert bootstrap_interval(top, bottom) == whole

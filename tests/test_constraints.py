@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_audio import tags
-from qwen_audio.constraints import ChoiceTrie, TimeGrammar
-from qwen_audio.timestamps import parse_words
-from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.format import tags
+from qwen_audio.format.timestamps import parse_words
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference.constraints import ChoiceTrie, TimeGrammar
 
 TOKENIZER = byte_tokenizer()
 START = TOKENIZER.special_id(tags.time_tag(0.0))

@@ -19,13 +19,13 @@ from safetensors.torch import save_file
 from test_readme import ROOT, run_in_copy
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from qwen_audio.cli import main
-from qwen_audio.loading import CheckpointError, load_checkpoint
+from qwen_audio.cli.main import main
+from qwen_audio.format.tasks import Segment
 from qwen_audio.model.conversion.files import Weights, open_weights
 from qwen_audio.model.conversion.names import TensorMismatch
 from qwen_audio.model.conversion.vocabulary import read_vocabulary, write_tiktoken
 from qwen_audio.model.convert import convert, convert_state, load_published
-from qwen_audio.tasks import Segment
+from qwen_audio.model.loading import CheckpointError, load_checkpoint
 
 PAGE = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
 
@@ -228,7 +228,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path, name, form):
 
 LIMITED = """
 import resource, signal, sys
-from qwen_audio.cli import main
+from qwen_audio.cli.main import main
 
 pytestmark = pytest.mark.versions
 if sys.argv[1] == "killed":

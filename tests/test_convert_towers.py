@@ -20,12 +20,12 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from qwen_audio import tags
-from qwen_audio.features import log_mel
-from qwen_audio.loading import CheckpointError, load_checkpoint
+from qwen_audio.audio.features import log_mel
+from qwen_audio.format import tags
+from qwen_audio.format.tasks import Segment
+from qwen_audio.format.tokenizer import QwenAudioTokenizer, byte_tokenizer
 from qwen_audio.model.convert import convert, load_published
-from qwen_audio.tasks import Segment
-from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer
+from qwen_audio.model.loading import CheckpointError, load_checkpoint
 
 pytestmark = pytest.mark.versions
 

@@ -9,11 +9,11 @@ import pytest
 import small
 import torch
 
-from qwen_audio import tags
-from qwen_audio.dialogue_cache import continue_dialogue
-from qwen_audio.features import log_mel
-from qwen_audio.row_cache import rotary_scale
-from qwen_audio.sampling import Sampling
+from qwen_audio.audio.features import log_mel
+from qwen_audio.chat.cache import continue_dialogue
+from qwen_audio.format import tags
+from qwen_audio.inference.row_cache import rotary_scale
+from qwen_audio.inference.sampling import Sampling
 
 pytestmark = pytest.mark.versions
 

@@ -34,10 +34,10 @@ from transformers import (
 )
 
 import qwen_audio
-from qwen_audio import tasks
-from qwen_audio.chatml import ChatError, Turn, build_prompt
-from qwen_audio.loading import EMBEDDED
-from qwen_audio.messages import parse_query
+from qwen_audio.format import tasks
+from qwen_audio.format.chatml import ChatError, Turn, build_prompt
+from qwen_audio.format.messages import parse_query
+from qwen_audio.format.tokenizer import QwenAudioTokenizer
 from qwen_audio.model import (
     QwenAudioConfig,
     QwenAudioForConditionalGeneration,
@@ -45,7 +45,7 @@ from qwen_audio.model import (
     QwenAudioTextForCausalLM,
 )
 from qwen_audio.model.convert import convert
-from qwen_audio.tokenizer import QwenAudioTokenizer
+from qwen_audio.model.loading import EMBEDDED
 
 pytestmark = pytest.mark.versions
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import qwen_audio
 from qwen_audio.api import load
-from qwen_audio.cli import main
+from qwen_audio.cli.main import main
 from qwen_audio.editing import Edit, Edited, InstructionError, apply_edits, edit, ground
 from qwen_audio.editing.cuts import BLEEP_HERTZ, FADE_SECONDS
 from qwen_audio.editing.ground import snap_to_quiet
-from qwen_audio.timestamps import Span, Word
+from qwen_audio.format.timestamps import Span, Word
 
 RATE = 16_000
 WORDS = Path(qwen_audio.__file__).parent / "demo_clips" / "words.flac"

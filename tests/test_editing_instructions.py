@@ -210,9 +210,9 @@ def test_an_answer_of_a_model_is_an_edit(request_, answer, expected):
 def test_every_edit_of_the_fine_tuning_data_is_read():
     """What chat models are taught to answer, the tool can carry out."""
     pytest.importorskip("espeakng_loader", reason="the synthetic world needs the extra synth")
-    from qwen_audio.data.sft.heard import Heard
-    from qwen_audio.data.sft.turns_speech import cut_word, keep_words
-    from qwen_audio.data.synthetic.speech import SpeechGenerator
+    from qwen_audio.sft.heard import Heard
+    from qwen_audio.sft.turns_speech import cut_word, keep_words
+    from qwen_audio.synthetic.speech.transcribed import SpeechGenerator
 
     generator = SpeechGenerator(tasks={"word_timestamps": 1.0})
     kinds = set()

@@ -9,9 +9,9 @@ import torch
 
 import qwen_audio
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.demo import CLIPS, MANIFEST
-from qwen_audio.eval.word_times import matched_pairs
-from qwen_audio.loading import EMBEDDED
+from qwen_audio.eval.metrics.word_times import matched_pairs
+from qwen_audio.model.loading import EMBEDDED
+from qwen_audio.show.demo import CLIPS, MANIFEST
 
 pytestmark = pytest.mark.versions
 
@@ -64,7 +64,7 @@ def test_classify_gives_probabilities(model, clips):
 
 def test_the_same_answers_whatever_the_batch(model, clips):
     from qwen_audio.api import Request, load_window
-    from qwen_audio.tasks import example_prompt
+    from qwen_audio.format.tasks import example_prompt
 
     requests = [
         Request(e.task, [load_window(e.audio[0].path)], prompt=example_prompt(e)) for e in clips.values()

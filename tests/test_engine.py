@@ -16,10 +16,10 @@ from generating import generate
 
 import qwen_audio
 from qwen_audio.api import Request
-from qwen_audio.audio import AudioError
-from qwen_audio.sampling import Sampling
-from qwen_audio.serve.engine import Engine, EngineBusy, EngineClosed, default_positions, position_bytes
-from qwen_audio.tags import Segment
+from qwen_audio.audio.load import AudioError
+from qwen_audio.format.tags import Segment
+from qwen_audio.inference.engine import Engine, EngineBusy, EngineClosed, default_positions, position_bytes
+from qwen_audio.inference.sampling import Sampling
 
 pytestmark = pytest.mark.versions
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import small
 
-from qwen_audio import api, scoring, tasks
+from qwen_audio import api
 from qwen_audio.api import QwenAudio, Request
+from qwen_audio.format import tasks
+from qwen_audio.inference import scoring
 
 pytestmark = pytest.mark.versions
 

@@ -34,7 +34,7 @@ def test_a_fork_makes_an_engine_of_its_own():
         "import sys; sys.path.insert(0, 'tests'); import os, small, torch\n"
         "torch.set_num_threads(1)\n"
         "from qwen_audio.api import QwenAudio, Request\n"
-        "from qwen_audio.serve.engine import Engine\n"
+        "from qwen_audio.inference.engine import Engine\n"
         "model = QwenAudio(*small.random_model())\n"
         "ask = lambda: model.run([Request('audio_qa', [], question='Who?', max_new_tokens=5)])[0].raw\n"
         "said, old = ask(), model.engine\n"
@@ -55,8 +55,8 @@ def test_a_fork_makes_an_engine_of_its_own():
 def test_the_interpreter_ends_while_answers_are_made():
     code = (
         "import sys; sys.path.insert(0, 'tests'); import small, dummies\n"
-        "from qwen_audio.serve.engine import Engine\n"
-        "from qwen_audio.requests import Request\n"
+        "from qwen_audio.inference.engine import Engine\n"
+        "from qwen_audio.inference.request import Request\n"
         "engine = Engine(*small.random_model())\n"
         "more = lambda: Request('audio_caption', [dummies.noise(0.5)], max_new_tokens=100000, loop_guard=False)\n"
         "jobs = [engine.submit(more()) for _ in range(20)]\n"

@@ -5,10 +5,10 @@ import pytest
 import soundfile
 
 from qwen_audio.data.manifest import AudioRef, Example, write_manifest
-from qwen_audio.data.synthetic.world import WORLD
 from qwen_audio.eval import choose as module
 from qwen_audio.eval.benchmarks import BENCHMARKS
 from qwen_audio.eval.choose import Synthetic, choose
+from qwen_audio.synthetic.world import WORLD
 
 CLEAN = BENCHMARKS["librispeech-test-clean"]
 

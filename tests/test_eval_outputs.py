@@ -7,9 +7,9 @@ import tiny
 
 import qwen_audio
 from qwen_audio.eval.choose import Chosen, choose
+from qwen_audio.eval.evaluate import evaluate, score_outputs
 from qwen_audio.eval.outputs import read_outputs
-from qwen_audio.eval.run import evaluate, score_outputs
-from qwen_audio.eval.runs import load_run
+from qwen_audio.eval.run_folder import load_run
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,9 @@ def test_ids_of_several_benchmarks_and_of_examples_that_are_not_chosen(folder, t
     "task", ["event_detection", "speaker_diarization", "entity_recognition", "speech_intent"]
 )
 def test_records_are_given_in_their_tags(task, tmp_path):
-    from qwen_audio import tasks
     from qwen_audio.eval.benchmarks import of_rows
-    from qwen_audio.task_examples import EXAMPLES
+    from qwen_audio.format import tasks
+    from qwen_audio.format.task_examples import EXAMPLES
 
     chosen = [Chosen(of_rows("s", task), [EXAMPLES[task]])]
     file = write(tmp_path / "p.jsonl", [{"id": "x", "hypothesis": "something"}])

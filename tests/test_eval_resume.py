@@ -13,8 +13,8 @@ import tiny
 
 import qwen_audio
 from qwen_audio.data.manifest import read_manifest, write_manifest
-from qwen_audio.eval.run import evaluate
-from qwen_audio.eval.runs import load_run
+from qwen_audio.eval.evaluate import evaluate
+from qwen_audio.eval.run_folder import load_run
 from qwen_audio.eval.systems import Opening
 from qwen_audio.eval.systems.ours import Ours
 
@@ -57,7 +57,16 @@ def files(output):
 
 
 def command(folder, manifest, output, *options):
-    line = [sys.executable, "-m", "qwen_audio.cli", "evaluate", "--manifest", manifest, "--output", output]
+    line = [
+        sys.executable,
+        "-m",
+        "qwen_audio",
+        "evaluate",
+        "--manifest",
+        manifest,
+        "--output",
+        output,
+    ]
     return [str(part) for part in (*line, "--model", folder / "model", "--device", "cpu", *options)]
 
 
@@ -180,7 +189,7 @@ def test_other_weights_and_other_examples_are_refused(folder, tmp_path):
 def test_a_folder_that_is_being_written_to_is_refused(folder, tmp_path):
     code = f"""
 from pathlib import Path
-from qwen_audio.eval.runs import alone
+from qwen_audio.eval.run_folder import alone
 with alone(Path({str(tmp_path)!r})):
     print("mine", flush=True)
     input()

@@ -12,13 +12,13 @@ from qwen_audio.data.manifest import AudioRef, Example, ManifestError, write_man
 from qwen_audio.eval.answering import Ask, answer, cut
 from qwen_audio.eval.benchmarks import BENCHMARKS, of_rows
 from qwen_audio.eval.choose import Chosen, swapped_audio
+from qwen_audio.eval.evaluate import evaluate, score
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.run import evaluate, score
-from qwen_audio.eval.runs import Result, load_run
+from qwen_audio.eval.run_folder import Result, load_run
 from qwen_audio.eval.systems import Item, Reply, open_system
 from qwen_audio.eval.systems.ours import Ours
-from qwen_audio.tasks import Parsed, example_prompt, parse
-from qwen_audio.timestamps import Word
+from qwen_audio.format.tasks import Parsed, example_prompt, parse
+from qwen_audio.format.timestamps import Word
 
 
 @pytest.fixture(scope="module")

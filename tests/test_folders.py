@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from qwen_audio.folders import MARK, NewFolder, clear_unfinished, discard, is_unfinished, new_folder
+from qwen_audio.files import MARK, NewFolder, clear_unfinished, discard, is_unfinished, new_folder
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from qwen_audio.folders import NewFolder
+from qwen_audio.files import NewFolder
 folder = NewFolder(Path(sys.argv[1]))
 (folder.path / "half").write_text("x")
 print("begun", flush=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filling import fill
+from format_page import WALKED, generated_parts, main, walk
 
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.format_page import WALKED, fill, generated_parts, main, walk
-from qwen_audio.task_examples import EXAMPLES
-from qwen_audio.task_table import TASKS
+from qwen_audio.format.task_examples import EXAMPLES
+from qwen_audio.format.task_table import TASKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "format.md"
-REMEDY = "run: python -m qwen_audio.format_page docs/format.md"
+REMEDY = "run: python scripts/pages/format_page.py docs/format.md"
 
 
 def test_the_page_is_up_to_date(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import save_untrained
 
-from qwen_audio import tags
-from qwen_audio.loading import CheckpointError, load_checkpoint
+from qwen_audio.format import tags
+from qwen_audio.model.loading import CheckpointError, load_checkpoint
 from qwen_audio.train.adapters import merge, split_rows
 from qwen_audio.train.checkpoint import load_run
 from qwen_audio.train.config import ConfigError

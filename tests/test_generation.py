@@ -16,13 +16,14 @@ from transformers import CompileConfig, LogitsProcessorList
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
 import qwen_audio
-from qwen_audio import scoring, tags, tasks
-from qwen_audio.allowed import allowed_ids
-from qwen_audio.requests import Request
-from qwen_audio.sampling import RowSampler, Sampling, keep
-from qwen_audio.streaming import RowText
-from qwen_audio.tags import Segment
-from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.format import tags, tasks
+from qwen_audio.format.tags import Segment
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference import scoring
+from qwen_audio.inference.allowed import allowed_ids
+from qwen_audio.inference.request import Request
+from qwen_audio.inference.sampling import RowSampler, Sampling, keep
+from qwen_audio.inference.streaming import RowText
 
 pytestmark = pytest.mark.versions
 

@@ -190,7 +190,7 @@ def test_messages_and_bars_come_back():
 CALLS = """
 import numpy as np, torch
 import qwen_audio
-from qwen_audio.demo import CLIPS
+from qwen_audio.show.demo import CLIPS
 model = qwen_audio.load()
 clip = str(CLIPS / "words.flac")
 print(model.transcribe(clip, word_timestamps=True).text)

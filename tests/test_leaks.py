@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import soxr
 
-from qwen_audio.audio import AudioError
+from qwen_audio.audio.load import AudioError
 from qwen_audio.data.manifest import AudioRef, Example, ManifestError, read_manifest, write_manifest
 from qwen_audio.eval.audio_match import ClipCache, clip_of
 from qwen_audio.eval.leaks import drop, find_leaks, said, summary

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from small import random_model
 from torch import nn
 
+from qwen_audio.format.tasks import Segment
 from qwen_audio.model.linear_cross_entropy import linear_cross_entropy
-from qwen_audio.tasks import Segment
 
 
 def problem(n=13, width=8, rows=(11, 6), dtype=torch.float64, seed=0):

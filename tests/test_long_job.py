@@ -15,14 +15,14 @@ import soundfile
 import tiny
 
 import qwen_audio
-from qwen_audio.audio import AudioError, load_audio
-from qwen_audio.demo import CLIPS
-from qwen_audio.long_audio.blocks import open_blocks
-from qwen_audio.long_audio.job import Options, transcribe_all, transcribe_blocks, whole_of
-from qwen_audio.long_audio.journal import Journal
-from qwen_audio.long_audio.live import Live
-from qwen_audio.passages import Passage
-from qwen_audio.timestamps import Word
+from qwen_audio.audio.load import AudioError, load_audio
+from qwen_audio.audio.stream import open_blocks
+from qwen_audio.format.timestamps import Word
+from qwen_audio.results.passages import Passage
+from qwen_audio.show.demo import CLIPS
+from qwen_audio.transcribe.journal import Journal
+from qwen_audio.transcribe.live import Live
+from qwen_audio.transcribe.recording import Options, transcribe_all, transcribe_blocks, whole_of
 
 RATE = 16_000
 ORDER = ["up", "hiss", "down", "up", "up", "down", "hiss", "down", "up", "hiss"]
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
 def test_two_runs_do_not_write_the_same_journal(tmp_path):
     path = tmp_path / "a.part"
     journal = Journal(path, {})
-    code = "import pathlib, sys; from qwen_audio.long_audio.journal import Journal; "
+    code = "import pathlib, sys; from qwen_audio.transcribe.journal import Journal; "
     code += "Journal(pathlib.Path(sys.argv[1]), {})"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert "being written by another run" in done.stderr
@@ -214,7 +214,7 @@ def test_killed_twice_it_gives_the_same_bytes(recording, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "qwen_audio.cli",
+        "qwen_audio",
         "transcribe",
         str(source),
         "--words",

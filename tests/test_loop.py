@@ -12,9 +12,9 @@ from tiny import trained
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.manifest import Example, Sample
 from qwen_audio.data.mixture import ChunkDataset, Mixture
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train.log import Log
 from qwen_audio.train.loop import Trainer
 from qwen_audio.train.main import run

@@ -16,7 +16,7 @@ from qwen_audio.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
 
 ROW = {"id": "a", "task": "asr", "path": "a.wav", "duration_s": 1.5, "language": "en", "text": "hello"}
 

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from task_examples import EXAMPLES, answer_of, example
 
-from qwen_audio.eval import fense, metrics, normalize, notes, spans, spice, verification
 from qwen_audio.eval.benchmarks import Benchmark, of_rows
-from qwen_audio.eval.captions import cider
 from qwen_audio.eval.groups import score_benchmark
-from qwen_audio.eval.measures import MEASURES, default_measures, measure
+from qwen_audio.eval.metrics import fense, normalize, notes, spans, spice, text, verification
+from qwen_audio.eval.metrics.captions import cider
+from qwen_audio.eval.metrics.measures import MEASURES, default_measures, measure
+from qwen_audio.eval.metrics.translation import bleu
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.translation import bleu
-from qwen_audio.task_table import TASKS
-from qwen_audio.tasks import parse
-from qwen_audio.timestamps import Span
+from qwen_audio.format.task_table import TASKS
+from qwen_audio.format.tasks import parse
+from qwen_audio.format.timestamps import Span
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text(encoding="utf-8"))
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "dd"]), max_size=6)
@@ -232,7 +232,7 @@ def test_slots_are_counted_one_by_one():
 @given(WORDS, WORDS)
 def test_edits_equal_those_of_jiwer(wanted, got):
     jiwer = pytest.importorskip("jiwer", reason="jiwer is not installed")
-    edits = metrics.edit_counts(wanted, got)
+    edits = text.edit_counts(wanted, got)
     if wanted and got:
         peer = jiwer.process_words(" ".join(wanted), " ".join(got))
         assert edits == (peer.substitutions, peer.deletions, peer.insertions)
@@ -244,13 +244,13 @@ def test_edits_equal_those_of_jiwer(wanted, got):
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=6), st.randoms())
 def test_error_rates_keep_failures_and_do_not_depend_on_order(rows, rng):
     wanted, got = [" ".join(row[0]) for row in rows], [" ".join(row[1]) for row in rows]
-    score = metrics.error_rate(wanted, got)
+    score = text.error_rate(wanted, got)
     order = list(range(len(rows)))
     rng.shuffle(order)
-    shuffled = metrics.error_rate([wanted[i] for i in order], [got[i] for i in order])
+    shuffled = text.error_rate([wanted[i] for i in order], [got[i] for i in order])
     assert shuffled.value == pytest.approx(score.value, nan_ok=True)
-    right = metrics.error_rate(wanted, wanted)
-    failed = metrics.error_rate(wanted, [None, *wanted[1:]])
+    right = text.error_rate(wanted, wanted)
+    failed = text.error_rate(wanted, [None, *wanted[1:]])
     assert failed.details["tokens"] == score.details["tokens"] == sum(len(row[0]) for row in rows)
     if score.details["tokens"]:
         assert right.value == 0 and failed.value == pytest.approx(len(rows[0][0]) / score.details["tokens"])

@@ -13,10 +13,10 @@ import pytest
 import soundfile
 import torch
 
-from qwen_audio import messages
-from qwen_audio.chatml import ChatError, Turn
-from qwen_audio.features import log_mel
-from qwen_audio.messages import Recording, parse_messages, parse_query
+from qwen_audio.audio.features import log_mel
+from qwen_audio.format import messages
+from qwen_audio.format.chatml import ChatError, Turn
+from qwen_audio.format.messages import Recording, parse_messages, parse_query
 
 WAVE = dummies.chirp(0.5)
 WAV = dummies.encode(WAVE, 16_000, "wav")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from qwen_audio.eval import metrics, normalize, word_times
-from qwen_audio.eval.translation import bleu
-from qwen_audio.eval.word_times import TimedToken
+from qwen_audio.eval.metrics import normalize, word_times
+from qwen_audio.eval.metrics import text as metrics
+from qwen_audio.eval.metrics.translation import bleu
+from qwen_audio.eval.metrics.word_times import TimedToken
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text(encoding="utf-8"))
 

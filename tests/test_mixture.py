@@ -14,9 +14,9 @@ from qwen_audio.data.encode import ctc_target
 from qwen_audio.data.manifest import AudioRef, Example, Sample
 from qwen_audio.data.mixture import ChunkDataset, Mixture, StreamState, stream
 from qwen_audio.data.sources import JoinedWords, LongSpeech, ManifestSource
+from qwen_audio.format.timestamps import Word
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model.processing_qwen_audio import IGNORE_INDEX, QwenAudioProcessor
-from qwen_audio.timestamps import Word
-from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train.sources import SourceConfig
 
 

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from qwen_audio.features import audio_tokens
+from qwen_audio.audio.features import audio_tokens
+from qwen_audio.format.tasks import Segment
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model import (
     QwenAudioConfig,
     QwenAudioEncoder,
@@ -19,8 +21,6 @@ from qwen_audio.model.conversion.names import encoder_names
 from qwen_audio.model.modeling_encoder import audio_tokens as model_audio_tokens
 from qwen_audio.model.presets import PRESETS, build, config
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tasks import Segment
-from qwen_audio.tokenizer import byte_tokenizer
 
 pytestmark = pytest.mark.versions
 

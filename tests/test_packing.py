@@ -9,9 +9,9 @@ import pytest
 import torch
 from small import random_model
 
+from qwen_audio.audio.features import log_mel
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.encode import Row
-from qwen_audio.features import log_mel
 from qwen_audio.model.modeling_encoder import encoder_frames
 
 TEXT_MODELS = {

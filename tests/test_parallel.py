@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from qwen_audio.loading import load_checkpoint
+from qwen_audio.model.loading import load_checkpoint
 from qwen_audio.train.checkpoint import checkpoints
 from runs import SPEECH, losses
 
@@ -52,7 +52,7 @@ def start(folder: Path, processes: int, **kwargs) -> subprocess.Popen:
     if processes > 1:
         launch += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     return subprocess.Popen(
-        [*launch, "qwen_audio.train", str(config)],
+        [*launch, "qwen_audio", "train", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

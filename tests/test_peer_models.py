@@ -28,12 +28,12 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from qwen_audio import tasks
 from qwen_audio.data.manifest import AudioRef, Example
 from qwen_audio.eval.systems.base import Item
 from qwen_audio.eval.systems.plain import question_of, raw_answer, raw_words
 from qwen_audio.eval.systems.transformers_models import TransformersSystem
-from qwen_audio.timestamps import Word, parse_words
+from qwen_audio.format import tasks
+from qwen_audio.format.timestamps import Word, parse_words
 
 BYTES = {symbol: number for number, symbol in enumerate(sorted(ByteLevel.alphabet()))}
 END = "<|endoftext|>"

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from qwen_audio import tasks
 from qwen_audio.data.manifest import AudioRef, Example, write_manifest
-from qwen_audio.eval.run import Report, evaluate
+from qwen_audio.eval.evaluate import Report, evaluate
 from qwen_audio.eval.systems import Opening
 from qwen_audio.eval.systems.base import Item, Reply
 from qwen_audio.eval.systems.openai_api import MOST_IN_A_ROW, OpenAISystem
+from qwen_audio.format import tasks
 from qwen_audio.http_client import EndpointError
 
 KEY = "sk-a-secret-of-the-test"

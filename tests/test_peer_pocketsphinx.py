@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import qwen_audio
-from qwen_audio import tasks
-from qwen_audio.audio import load_audio
+from qwen_audio.audio.load import load_audio
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
 from qwen_audio.eval.systems.base import Item
 from qwen_audio.eval.systems.pocketsphinx_peer import PocketsphinxAligner, PocketsphinxRecognizer
+from qwen_audio.format import tasks
 
 CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from plan_page import commands, filled
 from small import random_model
 from test_plan_flops import AUDIO, LANGUAGE, SIZES, step_inputs
 from torch.profiler import ProfilerActivity, profile
 from typer.testing import CliRunner
 
-from qwen_audio.cli import app
+from qwen_audio.cli.main import app
 from qwen_audio.data.mixture import TOKENS_PER_SECOND
 from qwen_audio.model.presets import config as preset
 from qwen_audio.plan import BatchShape, flops_per_step, inventory
 from qwen_audio.plan.estimate import GPUS, STAGES, Run, plan, report
 from qwen_audio.plan.memory import Types, activations, memory, output_layer, parameters
-from qwen_audio.plan.page import commands, filled
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -222,7 +222,7 @@ def test_mistakes_are_named(wrong, message):
 def test_the_page_shows_what_its_commands_print():
     text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert len(commands(text)) == 4
-    assert filled(text) == text, "run: python -m qwen_audio.plan docs/scale.md"
+    assert filled(text) == text, "run: python scripts/pages/plan_page.py docs/scale.md"
 
 
 def test_launch_files_can_be_read():
@@ -231,7 +231,8 @@ def test_launch_files_can_be_read():
     pod = job["spec"]["template"]["spec"]
     assert service["kind"] == "Service" and job["spec"]["completionMode"] == "Indexed"
     assert pod["subdomain"] == service["metadata"]["name"]
-    assert "qwen_audio.train" in pod["containers"][0]["command"]
+    command = pod["containers"][0]["command"]
+    assert command[command.index("-m") :][:3] == ["-m", "qwen_audio", "train"]
 
 
 @pytest.mark.parametrize("stage", ["multitask", "sft"])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from qwen_audio.cli import main
+from qwen_audio.cli.main import main
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest, write_manifest
-from qwen_audio.data.synthetic.real_clips import RealClips, is_held_out
-from qwen_audio.data.synthetic.scene_questions import ask
-from qwen_audio.data.synthetic.scenes import SceneGenerator
-from qwen_audio.data.synthetic.sound_stories import Teller, alike
-from qwen_audio.data.synthetic.world import WorldGenerator
+from qwen_audio.synthetic.sounds.questions import ask
+from qwen_audio.synthetic.sounds.real_clips import RealClips, is_held_out
+from qwen_audio.synthetic.sounds.scenes import SceneGenerator
+from qwen_audio.synthetic.sounds.stories import Teller, alike
+from qwen_audio.synthetic.world import WorldGenerator
 
 RATE = 16_000
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from corpora import CORPORA, sound, text
 
-from qwen_audio import tasks
-from qwen_audio.audio import load_audio
-from qwen_audio.cli import main
+from qwen_audio.audio.load import load_audio
+from qwen_audio.cli.main import main
 from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.data.recipes import RECIPES, find, prepare
 from qwen_audio.data.recipes import alignments as aligned
 from qwen_audio.eval.benchmarks import BENCHMARKS, assign
-from qwen_audio.timestamps import Word
+from qwen_audio.format import tasks
+from qwen_audio.format.timestamps import Word
 
 # corpus -> what a full run writes: manifest -> benchmarks and their examples
 WRITTEN = {

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from qwen_audio import tasks
 from qwen_audio.api import load_window
 from qwen_audio.data.manifest import AudioRef, Example
 from qwen_audio.eval import published
@@ -28,8 +27,9 @@ from qwen_audio.eval.report.difference import differences
 from qwen_audio.eval.report.html import el, render
 from qwen_audio.eval.report.subsets import UNSTATED, snr_of
 from qwen_audio.eval.report.worst import errors, worst
-from qwen_audio.eval.runs import Result, Run
-from qwen_audio.timestamps import Word
+from qwen_audio.eval.run_folder import Result, Run
+from qwen_audio.format import tasks
+from qwen_audio.format.timestamps import Word
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028'
 VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from qwen_audio import passages, results, subtitles
-from qwen_audio.results import Answer, Classification, Transcription
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
+from qwen_audio.results import passages, results, subtitles
+from qwen_audio.results.results import Answer, Classification, Transcription
 
 WORDS = [Word("one", 0.1, 0.5), Word("two", 0.6, 1.0), Word("three", 2.5, 3.0)]
 
@@ -84,7 +84,7 @@ def test_formats_that_do_not_fit_are_refused(pairs, style, message):
 
 
 def test_picture_is_a_png_and_shows_the_words(tmp_path):
-    from qwen_audio.draw import draw_mel
+    from qwen_audio.show.draw import draw_mel
 
     wave = (0.1 * np.random.default_rng(0).standard_normal(48_000)).astype(np.float32)
     plain, drawn = tmp_path / "new" / "plain.png", tmp_path / "drawn.png"

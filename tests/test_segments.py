@@ -4,11 +4,11 @@ import dummies
 import numpy as np
 import pytest
 
-from qwen_audio.audio import load_audio
-from qwen_audio.demo import CLIPS
-from qwen_audio.long_audio import segments
-from qwen_audio.long_audio.segments import Segmenter, windows_of
-from qwen_audio.long_audio.speech import detector
+from qwen_audio.audio.load import load_audio
+from qwen_audio.show.demo import CLIPS
+from qwen_audio.transcribe import segments
+from qwen_audio.transcribe.segments import Segmenter, windows_of
+from qwen_audio.transcribe.speech import detector
 
 RATE = 16_000
 

@@ -12,14 +12,14 @@ import soundfile
 import torch
 from small import random_model
 
-from qwen_audio.chatml import Clip, dialogue_segments
-from qwen_audio.chatml import Turn as ChatTurn
 from qwen_audio.data.collate import Collator
+from qwen_audio.data.dialogues import Dialogue, DialogueSample, read_dialogues, write_dialogues
 from qwen_audio.data.manifest import ManifestError
-from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample, read_dialogues, write_dialogues
-from qwen_audio.data.sft.show import show
+from qwen_audio.format.chatml import Clip, dialogue_segments
+from qwen_audio.format.chatml import Turn as ChatTurn
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.show.dialogue import show
 from qwen_audio.train.sources import SourceConfig
 
 

@@ -13,10 +13,10 @@ import dummies
 import pytest
 import soundfile
 
+from qwen_audio.data.dialogues import read_dialogues
 from qwen_audio.data.manifest import AudioRef, Example, write_manifest
-from qwen_audio.data.sft.dialogue import read_dialogues
-from qwen_audio.data.sft.endpoint import Completion, Endpoint, EndpointError, RequestError
-from qwen_audio.data.sft.expand import expand, labels_of, parse_pairs
+from qwen_audio.sft.endpoint import Completion, Endpoint, EndpointError, RequestError
+from qwen_audio.sft.expand import expand, labels_of, parse_pairs
 
 KEY = "sk-a-secret-of-the-test"
 GOOD = json.dumps({"pairs": [{"question": "What barks?", "answer": "A dog, from <|0.10|>."}]})

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from qwen_audio.cli import main
+from qwen_audio.cli.main import main
+from qwen_audio.data.dialogues import read_dialogues
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
-from qwen_audio.data.sft import turns_music, turns_several, turns_sound, turns_speech
-from qwen_audio.data.sft.build import build
-from qwen_audio.data.sft.dialogue import read_dialogues
-from qwen_audio.data.sft.heard import Heard
-from qwen_audio.data.sft.make import ChatWorld, DialogueMaker
-from qwen_audio.data.sft.phrases import PHRASES
-from qwen_audio.data.sft.turns_main import choice_turn, main_turn, speech_turn
-from qwen_audio.data.sft.turns_text import text_turns
-from qwen_audio.task_examples import EXAMPLES, example
-from qwen_audio.task_table import TASKS
-from qwen_audio.text import spoken_form
+from qwen_audio.format.task_examples import EXAMPLES, example
+from qwen_audio.format.task_table import TASKS
+from qwen_audio.format.text import spoken_form
+from qwen_audio.sft import turns_music, turns_several, turns_sound, turns_speech
+from qwen_audio.sft.build import build
+from qwen_audio.sft.heard import Heard
+from qwen_audio.sft.make import ChatWorld, DialogueMaker
+from qwen_audio.sft.phrases import PHRASES
+from qwen_audio.sft.turns_main import choice_turn, main_turn, speech_turn
+from qwen_audio.sft.turns_text import text_turns
 from qwen_audio.train.sources import SourceConfig
 
 WAVE = dummies.chirp(2.0)

@@ -9,11 +9,11 @@ from task_examples import EXAMPLES, answer_of
 
 from qwen_audio.eval.benchmarks import of_rows
 from qwen_audio.eval.groups import score_benchmark
+from qwen_audio.eval.metrics.spans import diarization_error, entity_f1, event_f1
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.spans import diarization_error, entity_f1, event_f1
-from qwen_audio.task_table import TASKS
-from qwen_audio.tasks import parse
-from qwen_audio.timestamps import Span
+from qwen_audio.format.task_table import TASKS
+from qwen_audio.format.tasks import parse
+from qwen_audio.format.timestamps import Span
 
 DOG, CAT = Span("dog", 1.0, 2.0), Span("cat", 1.5, 3.5)
 

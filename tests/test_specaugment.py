@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qwen_audio.specaugment import SpecAugment
+from qwen_audio.train.specaugment import SpecAugment
 
 LENGTHS = torch.tensor([200, 120, 37, 1, 0])
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 
-from qwen_audio.data.synthetic.speech_questions import QUESTION_KINDS, SpeechQuestionGenerator
+from qwen_audio.synthetic.speech.questions import QUESTION_KINDS, SpeechQuestionGenerator
 
 PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "last": -1}
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_audio.passages import Passage
-from qwen_audio.results import Transcription, format_results
-from qwen_audio.subtitles import to_textgrid, without_gaps
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
+from qwen_audio.results.passages import Passage
+from qwen_audio.results.results import Transcription, format_results
+from qwen_audio.results.subtitles import to_textgrid, without_gaps
 
 WORDS = [Word("one", 3723.5, 3724.0), Word('"two"', 3724.1, 3724.6)]
 LONG = Transcription(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from qwen_audio.audio import load_audio
-from qwen_audio.cli import main
+from qwen_audio.audio.load import load_audio
+from qwen_audio.cli.main import main
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.data.synthetic.write import write_dataset
+from qwen_audio.synthetic.write import write_dataset
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
 

@@ -14,25 +14,17 @@ import pytest
 pytest.importorskip("pretty_midi", reason="the sound font comes with the synth extra")
 
 from qwen_audio.data.manifest import read_manifest
-from qwen_audio.data.synthetic.music import TASK_WEIGHTS, MusicGenerator, is_held_out
-from qwen_audio.data.synthetic.music_genres import FAMILIES, GENRES, TEMPO_CLASSES, player
-from qwen_audio.data.synthetic.music_melodies import TUNES, TUNES_BY_TITLE, excerpt, parse_notes
-from qwen_audio.data.synthetic.music_notes import DRUMS
-from qwen_audio.data.synthetic.music_patterns import BASS_PATTERNS, CHORD_PATTERNS
-from qwen_audio.data.synthetic.music_piece import draw_plan
-from qwen_audio.data.synthetic.music_theory import (
-    QUALITIES,
-    RHYTHMS,
-    SCALES,
-    Chord,
-    key_name,
-    progression,
-    spelt,
-)
-from qwen_audio.data.synthetic.music_voice import SINGERS
-from qwen_audio.data.synthetic.music_words import caption
-from qwen_audio.data.synthetic.write import write_dataset
-from qwen_audio.tasks import parse, render
+from qwen_audio.format.tasks import parse, render
+from qwen_audio.synthetic.music.genres import FAMILIES, GENRES, TEMPO_CLASSES, player
+from qwen_audio.synthetic.music.melodies import TUNES, TUNES_BY_TITLE, excerpt, parse_notes
+from qwen_audio.synthetic.music.music import TASK_WEIGHTS, MusicGenerator, is_held_out
+from qwen_audio.synthetic.music.patterns import BASS_PATTERNS, CHORD_PATTERNS
+from qwen_audio.synthetic.music.piece import draw_plan
+from qwen_audio.synthetic.music.theory import QUALITIES, RHYTHMS, SCALES, Chord, key_name, progression, spelt
+from qwen_audio.synthetic.music.track import DRUMS
+from qwen_audio.synthetic.music.voice import SINGERS
+from qwen_audio.synthetic.music.words import caption
+from qwen_audio.synthetic.write import write_dataset
 
 RATE = 16000
 

@@ -8,13 +8,13 @@ from scipy.signal import resample_poly
 
 pytest.importorskip("pretty_midi", reason="the sound font comes with the synth extra")
 
-from qwen_audio.data.synthetic.music import MusicGenerator
-from qwen_audio.data.synthetic.music_genres import GENRES, MOODS, TEMPO_CLASSES
-from qwen_audio.data.synthetic.music_notes import DRUMS, NoteStore
-from qwen_audio.data.synthetic.music_piece import draw_plan, perform
-from qwen_audio.data.synthetic.music_theory import key_name
-from qwen_audio.data.synthetic.music_voice import DELIVERIES, SINGERS, sing
-from qwen_audio.data.synthetic.soundfont import SoundFontError, load_soundfont
+from qwen_audio.synthetic.music.genres import GENRES, MOODS, TEMPO_CLASSES
+from qwen_audio.synthetic.music.music import MusicGenerator
+from qwen_audio.synthetic.music.piece import draw_plan, perform
+from qwen_audio.synthetic.music.soundfont import SoundFontError, load_soundfont
+from qwen_audio.synthetic.music.theory import key_name
+from qwen_audio.synthetic.music.track import DRUMS, NoteStore
+from qwen_audio.synthetic.music.voice import DELIVERIES, SINGERS, sing
 
 RATE = 16000
 

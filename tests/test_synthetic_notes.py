@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from qwen_audio.data.synthetic.notes import (
+from qwen_audio.synthetic.music.notes import (
     DYNAMICS,
     INSTRUMENTS,
     TASK_WEIGHTS,
@@ -20,7 +20,7 @@ from qwen_audio.data.synthetic.notes import (
     qualities,
     render_note,
 )
-from qwen_audio.data.synthetic.soundfont import SoundFont, SoundFontError, load_soundfont
+from qwen_audio.synthetic.music.soundfont import SoundFont, SoundFontError, load_soundfont
 
 pytest.importorskip("pretty_midi", reason="the sound font comes with the synth extra")
 

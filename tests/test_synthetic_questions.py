@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from qwen_audio.data.synthetic.scene_captions import words_of
-from qwen_audio.data.synthetic.scene_questions import NUMBERS, Asked, ask, holds
-from qwen_audio.data.synthetic.scenes import SceneGenerator
-from qwen_audio.data.synthetic.sound_stories import Outline, Story, Teller, alike
-from qwen_audio.data.synthetic.sound_takes import EVENTS
+from qwen_audio.synthetic.sounds.captions import words_of
+from qwen_audio.synthetic.sounds.questions import NUMBERS, Asked, ask, holds
+from qwen_audio.synthetic.sounds.scenes import SceneGenerator
+from qwen_audio.synthetic.sounds.stories import Outline, Story, Teller, alike
+from qwen_audio.synthetic.sounds.takes import EVENTS
 
 
 def test_answers_are_those_of_the_spans() -> None:

@@ -16,17 +16,18 @@ import soundfile
 
 from qwen_audio.data.augment import active_power
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
-from qwen_audio.data.synthetic import scene_places, scene_textures
-from qwen_audio.data.synthetic.acoustics import drift
-from qwen_audio.data.synthetic.scene_captions import STYLES, TIMES, WORDS, caption, place_caption, words_of
-from qwen_audio.data.synthetic.scene_places import SCENES, place_number, visit
-from qwen_audio.data.synthetic.scenes import TASK_WEIGHTS, SceneGenerator
-from qwen_audio.data.synthetic.sound_recordings import audibility, record, stems_of, surround
-from qwen_audio.data.synthetic.sound_stories import SHAPES, Story, Teller, alike, held_out_combination
-from qwen_audio.data.synthetic.sound_takes import EVENTS, UNITS, perform, unit
-from qwen_audio.data.synthetic.vocal_models import VOCAL, anyone
-from qwen_audio.tags import END_OF_TEXT
-from qwen_audio.tasks import parse, render
+from qwen_audio.format.tags import END_OF_TEXT
+from qwen_audio.format.tasks import parse, render
+from qwen_audio.synthetic.sounds import places as scene_places
+from qwen_audio.synthetic.sounds import textures
+from qwen_audio.synthetic.sounds.acoustics import drift
+from qwen_audio.synthetic.sounds.captions import STYLES, TIMES, WORDS, caption, place_caption, words_of
+from qwen_audio.synthetic.sounds.places import SCENES, place_number, visit
+from qwen_audio.synthetic.sounds.recordings import audibility, record, stems_of, surround
+from qwen_audio.synthetic.sounds.scenes import TASK_WEIGHTS, SceneGenerator
+from qwen_audio.synthetic.sounds.stories import SHAPES, Story, Teller, alike, held_out_combination
+from qwen_audio.synthetic.sounds.takes import EVENTS, UNITS, perform, unit
+from qwen_audio.synthetic.sounds.vocal import VOCAL, anyone
 from qwen_audio.train.sources import SourceConfig
 
 RATE = 16000
@@ -419,10 +420,10 @@ def test_events_of_places_are_heard_and_told_apart(monkeypatch: pytest.MonkeyPat
 def test_the_drill_of_a_building_site_is_on_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last curve that the texture draws says when the drill is on."""
     curves: list[np.ndarray] = []
-    monkeypatch.setattr(scene_textures, "drift", lambda *args: curves.append(drift(*args)) or curves[-1])
+    monkeypatch.setattr(textures, "drift", lambda *args: curves.append(drift(*args)) or curves[-1])
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        scene_textures.hammering(rng, round(rng.uniform(1, 10) * RATE))
+        textures.hammering(rng, round(rng.uniform(1, 10) * RATE))
         assert np.mean(curves[-1] > 0.1) >= 0.25
     assert len(curves) > 45  # some had to be drawn again
 

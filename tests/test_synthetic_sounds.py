@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwen_audio.data.synthetic.acoustics import band, decay, drift, harmonic, noise, place, struck
-from qwen_audio.data.synthetic.sound_models import ESC10
-from qwen_audio.data.synthetic.sounds import CLASSES, TASK_WEIGHTS, SoundGenerator, caption
+from qwen_audio.synthetic.sounds.acoustics import band, decay, drift, harmonic, noise, place, struck
+from qwen_audio.synthetic.sounds.models import ESC10
+from qwen_audio.synthetic.sounds.sounds import CLASSES, TASK_WEIGHTS, SoundGenerator, caption
 
 RATE = 16000
 

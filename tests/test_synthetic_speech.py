@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("espeakng_loader", reason="the synth extra is not installed")
 pytest.importorskip("wordfreq", reason="the synth extra is not installed")
 
-from qwen_audio.data.synthetic import espeak, text, utterances
-from qwen_audio.data.synthetic.speech import (
+from qwen_audio.synthetic.speech import espeak, splits
+from qwen_audio.synthetic.speech import words as text
+from qwen_audio.synthetic.speech.transcribed import (
     ACCENTS,
     KINDS,
     PITCH_BANDS,
@@ -188,7 +189,7 @@ def test_held_out_texts_are_never_said_in_training() -> None:
     rng = np.random.default_rng(0)
 
     def said(count: int, language: str, kind: str, held_out: bool) -> list[str]:
-        make = [utterances.speech_words(rng, language, kind, held_out=held_out) for _ in range(count)]
+        make = [splits.speech_words(rng, language, kind, held_out=held_out) for _ in range(count)]
         return [text.join(language, words) for words in make]
 
     for language in ("en", "zh", "ja"):
@@ -197,20 +198,20 @@ def test_held_out_texts_are_never_said_in_training() -> None:
             assert not train & set(said(150, language, kind, True)), (language, kind)
     # digits are never all held out, and every word of the vocabulary may stand alone in training
     assert {"one", "nine"} <= set(said(400, "en", "single", False))
-    unseen = set(utterances.unseen_words("en"))
+    unseen = set(splits.unseen_words("en"))
     assert set(said(100, "en", "single", True)) <= unseen
     words = [word for line in said(300, "en", "words", True) for word in line.split()]
     assert 0.1 < np.mean([word in unseen for word in words]) < 0.4
     # a vocabulary of one's own is kept to
     few = set(text.vocabulary("en", 40))
     for kind in KINDS.keys() - {"sentence"}:
-        drawn = [utterances.speech_words(rng, "en", kind, size=40, held_out=True) for _ in range(50)]
+        drawn = [splits.speech_words(rng, "en", kind, size=40, held_out=True) for _ in range(50)]
         assert {word for words in drawn for word in words} <= few
 
 
 @pytest.mark.parametrize("language", text.LANGUAGES)
 def test_unseen_words_are_in_no_table_and_no_vocabulary(language: str) -> None:
-    unseen = set(utterances.unseen_words(language))
+    unseen = set(splits.unseen_words(language))
     assert len(unseen) >= (1500 if language == "en" else 150)
     assert not unseen & set(text.vocabulary(language))
     if language == "en":

@@ -14,12 +14,12 @@ pytest.importorskip("espeakng_loader", reason="the synth extra is not installed"
 pytest.importorskip("wordfreq", reason="the synth extra is not installed")
 
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.synthetic import tables
-from qwen_audio.data.synthetic.speech import SpeechGenerator
-from qwen_audio.data.synthetic.spoken import TASKS, SpokenGenerator
-from qwen_audio.data.synthetic.spoken_voices import EMOTIONS, distance, draw_identity
-from qwen_audio.tags import LANGUAGES
-from qwen_audio.tasks import parse, render
+from qwen_audio.format.tags import LANGUAGES
+from qwen_audio.format.tasks import parse, render
+from qwen_audio.synthetic.speech import tables
+from qwen_audio.synthetic.speech.spoken import TASKS, SpokenGenerator
+from qwen_audio.synthetic.speech.transcribed import SpeechGenerator
+from qwen_audio.synthetic.speech.voices import EMOTIONS, distance, draw_identity
 from qwen_audio.train.sources import SourceConfig
 
 RATE = 16000

@@ -11,22 +11,22 @@ import pytest
 pytest.importorskip("espeakng_loader", reason="the synth extra is not installed")
 pytest.importorskip("wordfreq", reason="the synth extra is not installed")
 
-from qwen_audio.answers.speech import entities_of
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.synthetic import (
+from qwen_audio.format.answers.speech import entities_of
+from qwen_audio.format.tasks import example_prompt
+from qwen_audio.format.text import spoken_form
+from qwen_audio.synthetic.speech import (
+    commands,
     espeak,
     mandarin,
-    parallel,
-    parallel_words,
-    spoken_commands,
-    spoken_text,
+    sentences,
+    splits,
     tables,
-    text,
-    utterances,
+    translation_words,
+    translations,
 )
-from qwen_audio.data.synthetic.spoken import SpokenGenerator
-from qwen_audio.tasks import example_prompt
-from qwen_audio.text import spoken_form
+from qwen_audio.synthetic.speech import words as text
+from qwen_audio.synthetic.speech.spoken import SpokenGenerator
 
 RATE = 16000
 
@@ -41,10 +41,10 @@ def draw(task: str, count: int) -> list[Sample]:
 
 
 def test_articles_and_agreement() -> None:
-    rows = {row[0]: row for row in parallel._rows("THINGS")}
+    rows = {row[0]: row for row in translations._rows("THINGS")}
 
     def say(language: str, thing: str, determiner: str, case: str = "") -> str:
-        return parallel.thing(language, rows[thing], determiner, case)
+        return translations.thing(language, rows[thing], determiner, case)
 
     assert say("en", "umbrella", "a") == "an umbrella"
     assert say("de", "table", "a", "acc") == "einen Tisch"
@@ -63,27 +63,27 @@ def test_articles_and_agreement() -> None:
 
 def test_tables_have_six_columns_and_frames_the_same_slots() -> None:
     others = ("LANGUAGES", "SPOKEN_TABLES")
-    for name in (name for name in vars(parallel_words) if name.isupper() and name not in others):
+    for name in (name for name in vars(translation_words) if name.isupper() and name not in others):
         wide = 7 if name in ("PEOPLE", "NAMES") else 6
-        rows = parallel._rows(name)
+        rows = translations._rows(name)
         assert {len(row) for row in rows} == {wide}, name
         assert all(cell for row in rows for cell in row), name
         assert len({row[0] for row in rows}) == len(rows), name
-    for frame in parallel._frames():
+    for frame in translations._frames():
         assert len(frame) == 6
-        slots = [{m[1] for m in parallel._SLOT.finditer(cell)} for cell in frame]
+        slots = [{m[1] for m in translations._SLOT.finditer(cell)} for cell in frame]
         assert all(found == slots[0] for found in slots), frame[0]
 
 
 def test_translations_are_many_unambiguous_and_split() -> None:
     rng = np.random.default_rng(0)
-    train = [parallel.draw(rng).texts for _ in range(2000)]
-    held_out = [parallel.draw(rng, held_out=True).texts for _ in range(200)]
-    for source, target in parallel.DIRECTIONS:
+    train = [translations.draw(rng).texts for _ in range(2000)]
+    held_out = [translations.draw(rng, held_out=True).texts for _ in range(200)]
+    for source, target in translations.DIRECTIONS:
         pairs = {(texts[source], texts[target]) for texts in train}
         assert len(pairs) > 1200
         assert len({spoken_form(said) for said, _ in pairs}) == len(pairs)  # one translation for a sentence
-    for language in parallel.LANGUAGES:
+    for language in translations.LANGUAGES:
         assert not {t[language] for t in train} & {t[language] for t in held_out}
         for texts in train[:300]:
             assert re.fullmatch(r"[^{}|]+[.。?？]", texts[language])
@@ -93,7 +93,7 @@ def test_translations_are_many_unambiguous_and_split() -> None:
 def test_translation_samples_speak_the_source_in_all_directions() -> None:
     samples = draw("speech_translation", 60)
     seen = {(s.example.language, s.example.target_language) for s in samples}
-    assert seen == set(parallel.DIRECTIONS)
+    assert seen == set(translations.DIRECTIONS)
     for sample in samples:
         said = sample.example.meta["transcript"]
         # about 12 characters a second in alphabets, 5 in Chinese
@@ -150,29 +150,29 @@ def test_entities_are_in_the_transcript_in_order() -> None:
 
 
 def test_slots_are_in_the_command() -> None:
-    assert len(set(spoken_commands.intents())) == 24
+    assert len(set(commands.intents())) == 24
     rng = np.random.default_rng(0)
-    train = [spoken_commands.command(rng) for _ in range(400)]
-    assert {f"{c.scenario} {c.action}" for c in train} == set(spoken_commands.intents())
+    train = [commands.command(rng) for _ in range(400)]
+    assert {f"{c.scenario} {c.action}" for c in train} == set(commands.intents())
     for command in train:
         values = [v for slot in command.slots.values() for v in ([slot] if isinstance(slot, str) else slot)]
         assert all(f" {value} " in f" {command.text} " for value in values)
-    held_out = [spoken_commands.command(rng, held_out=True) for _ in range(600)]
+    held_out = [commands.command(rng, held_out=True) for _ in range(600)]
     assert not {c.text for c in held_out} & {c.text for c in train}
-    assert {f"{c.scenario} {c.action}" for c in held_out} == set(spoken_commands.intents())
+    assert {f"{c.scenario} {c.action}" for c in held_out} == set(commands.intents())
     # what has no slot is one text, said over and over
     assert all(c.slots for c in train)
 
 
 def test_an_intent_is_named_with_its_scenario() -> None:
     for example in (s.example for s in draw("speech_intent", 30)):
-        assert example.label in spoken_commands.intents()
+        assert example.label in commands.intents()
         assert json.loads(example.text) == {"intent": example.label, "slots": example.meta["slots"]}
 
 
 def test_entity_sentences_are_english() -> None:
     rng = np.random.default_rng(0)
-    made = [spoken_commands.entity_sentence(rng) for _ in range(1500)]
+    made = [commands.entity_sentence(rng) for _ in range(1500)]
     for said, found in made:
         assert "the the" not in said
         if "will speak" in said:
@@ -189,16 +189,16 @@ def test_entity_sentences_are_english() -> None:
 
 def test_no_keyword_is_heard_that_is_not_labelled() -> None:
     for word in ["seventeen", "someone", "yesterday", "update", "ago", "once", "eighteen", "birds", "no"]:
-        assert spoken_text.holds_keyword(word, "en-us"), word
+        assert sentences.holds_keyword(word, "en-us"), word
     for word in ["table", "garden", "music", "river"]:
-        assert not spoken_text.holds_keyword(word, "en-us"), word
-    assert spoken_text.unlabelled_keyword(["will", "earn"], [], "en-us") == "learn"
-    assert spoken_text.unlabelled_keyword(["move", "forward"], [1], "en-us") is None
+        assert not sentences.holds_keyword(word, "en-us"), word
+    assert sentences.unlabelled_keyword(["will", "earn"], [], "en-us") == "learn"
+    assert sentences.unlabelled_keyword(["move", "forward"], [1], "en-us") is None
     rng = np.random.default_rng(0)
     accent = "gmw/en"
     sounds = {w: re.sub(r"[ˈˌː ]", "", espeak.phonemes(w, accent)) for w in tables.KEYWORDS}
     for _ in range(60):
-        words, spots = spoken_text.keyword_utterance(rng, accent)
+        words, spots = sentences.keyword_utterance(rng, accent)
         others = [word for place, word in enumerate(words) if place not in spots]
         heard = [re.sub(r"[ˈˌː ]", "", espeak.phonemes(word, accent)) for word in others]
         assert not [(word, k) for word in heard for k, sound in sounds.items() if sound in word]
@@ -206,8 +206,8 @@ def test_no_keyword_is_heard_that_is_not_labelled() -> None:
 
 def test_keyword_utterances_are_split_and_offer_the_keywords() -> None:
     rng = np.random.default_rng(0)
-    train = {" ".join(spoken_text.keyword_utterance(rng)[0]) for _ in range(1500)}
-    held_out = {" ".join(spoken_text.keyword_utterance(rng, held_out=True)[0]) for _ in range(150)}
+    train = {" ".join(sentences.keyword_utterance(rng)[0]) for _ in range(1500)}
+    held_out = {" ".join(sentences.keyword_utterance(rng, held_out=True)[0]) for _ in range(150)}
     assert not train & held_out
     timed = [s.example for s in draw("keyword_spotting", 30) if s.example.words]
     assert len(timed) > 5
@@ -222,7 +222,7 @@ def test_french_sentences_that_tell_a_dialect_are_split() -> None:
     rng = np.random.default_rng(0)
     for name in tables.DIALECTS["fr"]:
         train, held_out = (
-            {" ".join(spoken_text.dialect_utterance(rng, "fr", name, held_out=held)) for _ in range(count)}
+            {" ".join(sentences.dialect_utterance(rng, "fr", name, held_out=held)) for _ in range(count)}
             for held, count in ((False, 3000), (True, 300))
         )
         assert not train & held_out
@@ -230,10 +230,10 @@ def test_french_sentences_that_tell_a_dialect_are_split() -> None:
 
 @pytest.mark.parametrize("language", ["en", "de", "ja"])
 def test_held_out_texts_have_unseen_words(language: str) -> None:
-    unseen = set(utterances.unseen_words(language))
+    unseen = set(splits.unseen_words(language))
     rng = np.random.default_rng(0)
     said = {
-        held: {w for _ in range(400) for w in spoken_text.utterance(rng, language, held_out=held)}
+        held: {w for _ in range(400) for w in sentences.utterance(rng, language, held_out=held)}
         for held in (False, True)
     }
     assert len(said[True] & unseen) > 30

@@ -7,14 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from qwen_audio.data.synthetic import (
-    parallel_frames,
-    parallel_words,
-    spoken_commands,
-    tables,
-    text,
-    utterances,
-)
+from qwen_audio.synthetic.speech import commands, splits, tables, translation_frames, translation_words, words
 
 # Tables of text.py that are no templates: patterns of words, what is never said, and words of the vocabulary.
 NOT_LISTED = {"_PATTERNS", "LANGUAGES", "_NUMBERS", "_SKIP"}
@@ -28,9 +21,9 @@ def holds_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-@pytest.mark.parametrize("module", [parallel_frames, parallel_words, spoken_commands, tables, text])
+@pytest.mark.parametrize("module", [translation_frames, translation_words, commands, tables, words])
 def test_every_table_is_listed_in_order(module: ModuleType) -> None:
-    left_out = {"SPOKEN_TABLES", *(NOT_LISTED if module is text else ())}
+    left_out = {"SPOKEN_TABLES", *(NOT_LISTED if module is words else ())}
     assert left_out <= set(vars(module))
     found = {
         name: value
@@ -43,4 +36,4 @@ def test_every_table_is_listed_in_order(module: ModuleType) -> None:
 
 def test_a_change_of_the_tables_is_meant() -> None:
     """Words of no table are kept for held-out texts (`unseen_words`), so any change of a table changes the data."""
-    assert hashlib.sha256(utterances._tables().encode()).hexdigest()[:16] == "c9d199b415f1e619"
+    assert hashlib.sha256(splits._tables().encode()).hexdigest()[:16] == "c9d199b415f1e619"

@@ -9,16 +9,16 @@ import pytest
 import tiny
 
 import qwen_audio
-from qwen_audio import tags
-from qwen_audio.allowed import allowed_after
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.eval.run import evaluate
+from qwen_audio.eval.evaluate import evaluate
+from qwen_audio.format import tags
+from qwen_audio.format.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
+from qwen_audio.format.tasks import example_prompt, render
+from qwen_audio.format.timestamps import Word
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.inference.allowed import allowed_after
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
-from qwen_audio.tasks import example_prompt, render
-from qwen_audio.timestamps import Word
-from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train.config import ConfigError, TrainConfig
 from qwen_audio.train.main import run
 from qwen_audio.train.sources import SourceConfig

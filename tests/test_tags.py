@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_audio import tags
+from qwen_audio.format import tags
 
 steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
 

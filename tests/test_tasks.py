@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from task_examples import EXAMPLES, answer_of, example, joined
 
-from qwen_audio import tags
 from qwen_audio.data.manifest import Example
-from qwen_audio.tasks import TASKS, Segment, Span, example_prompt, parse, prompt, prompt_text, render
+from qwen_audio.format import tags
+from qwen_audio.format.tasks import TASKS, Segment, Span, example_prompt, parse, prompt, prompt_text, render
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "tokenizer"

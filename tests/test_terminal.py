@@ -20,13 +20,13 @@ import soundfile
 
 import qwen_audio
 from qwen_audio.api import QwenAudio, load
-from qwen_audio.audio import SAMPLE_RATE, load_audio
-from qwen_audio.chat import Chat, Reply
-from qwen_audio.chatml import Turn
-from qwen_audio.cli import main
-from qwen_audio.questions import Questions
-from qwen_audio.serve.engine import Engine
-from qwen_audio.terminal import Quit, Terminal, split_paths
+from qwen_audio.audio.load import SAMPLE_RATE, load_audio
+from qwen_audio.chat.chat import Chat, Reply
+from qwen_audio.chat.questions import Questions
+from qwen_audio.cli.main import main
+from qwen_audio.cli.terminal import Quit, Terminal, split_paths
+from qwen_audio.format.chatml import Turn
+from qwen_audio.inference.engine import Engine
 
 CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
 WORDS = CLIPS / "words.flac"
@@ -309,7 +309,7 @@ def test_in_a_real_terminal(talk):
     """Under a pseudo-terminal, as over SSH: a prompt, an answer, Ctrl-C drops what is typed, Ctrl-D ends."""
     main, other = pty.openpty()
     env = {**os.environ, "TERM": "vt100", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "qwen_audio.cli", "chat", str(talk), "--device", "cpu"]
+    command = [sys.executable, "-m", "qwen_audio", "chat", str(talk), "--device", "cpu"]
     process = subprocess.Popen(
         command,
         stdin=other,
@@ -357,7 +357,7 @@ def test_in_a_real_terminal(talk):
 
 def test_through_a_pipe(talk):
     lines = f"{talk}\nTranscribe the speech.\n/quit\n"
-    command = [sys.executable, "-m", "qwen_audio.cli", "chat", "--device", "cpu"]
+    command = [sys.executable, "-m", "qwen_audio", "chat", "--device", "cpu"]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and load(device="cpu").transcribe(talk).text in done.stdout, done.stderr
 
@@ -397,7 +397,7 @@ def test_a_chat_does_not_begin_with_what_cannot_be_read(tmp_path, monkeypatch, c
 
 
 def test_escape_codes_do_not_reach_the_terminal(capsys):
-    from qwen_audio.cli_chat import _show
+    from qwen_audio.cli.chat import _show
 
     _show("a\x1b[31mb\x07\n")
     assert capsys.readouterr().out == "a\ufffd[31mb\ufffd\n"

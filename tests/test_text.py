@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_audio.text import collapse_spaces, spoken_form
+from qwen_audio.format.text import collapse_spaces, spoken_form
 
 steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
 

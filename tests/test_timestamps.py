@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_audio import tags
-from qwen_audio.timestamps import Word, parse_words, render_words
+from qwen_audio.format import tags
+from qwen_audio.format.timestamps import Word, parse_words, render_words
 
 steady = settings(deadline=None, derandomize=True)  # a busy machine is no failure
 

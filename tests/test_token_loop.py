@@ -9,15 +9,15 @@ import small
 import torch
 
 import qwen_audio
-from qwen_audio import tasks
-from qwen_audio.constraints import ChoiceTrie
-from qwen_audio.dialogue_cache import continue_dialogue
-from qwen_audio.features import log_mel
-from qwen_audio.requests import Prepared, Request, task_row
-from qwen_audio.row_cache import SLACK, past_of, same_keys
-from qwen_audio.sampling import Sampling
-from qwen_audio.scoring import best_language, inputs_of
-from qwen_audio.token_loop import Row, TokenLoop, decode, positions_held, positions_read
+from qwen_audio.audio.features import log_mel
+from qwen_audio.chat.cache import continue_dialogue
+from qwen_audio.format import tasks
+from qwen_audio.inference.constraints import ChoiceTrie
+from qwen_audio.inference.request import Prepared, Request, task_row
+from qwen_audio.inference.row_cache import SLACK, past_of, same_keys
+from qwen_audio.inference.sampling import Sampling
+from qwen_audio.inference.scoring import best_language, inputs_of
+from qwen_audio.inference.token_loop import Row, TokenLoop, decode, positions_held, positions_read
 
 pytestmark = pytest.mark.versions
 
@@ -119,8 +119,8 @@ def test_rows_join_and_leave_at_any_time_and_are_answered_as_alone(model_type, t
 
 def test_the_embedded_model_answers_as_alone_whenever_a_row_joins():
     model = qwen_audio.load(device="cpu")
-    from qwen_audio.audio import load_audio
-    from qwen_audio.demo import CLIPS as DEMO
+    from qwen_audio.audio.load import load_audio
+    from qwen_audio.show.demo import CLIPS as DEMO
 
     waves = [load_audio(DEMO / name) for name in ("words.flac", "sound.flac", "sentence.flac")]
     requests = [

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from qwen_audio import tags
-from qwen_audio.tasks import Segment, prompt
-from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken, train_bpe_tokenizer
+from qwen_audio.format import tags
+from qwen_audio.format.tasks import Segment, prompt
+from qwen_audio.format.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken, train_bpe_tokenizer
 
 pytestmark = pytest.mark.versions
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.model.loading import CheckpointError
 from qwen_audio.train.checkpoint import checkpoints
 from qwen_audio.train.config import ConfigError, load_config
 from qwen_audio.train.export import export
@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 def test_an_exported_model_loads_and_weighs_half(tmp_path):
     run(tiny_config(tmp_path / "run", steps=2))
     target = export(tmp_path / "run", tmp_path / "model", "float16")
-    from qwen_audio.loading import load_checkpoint
+    from qwen_audio.model.loading import load_checkpoint
 
     model, _ = load_checkpoint(target, "cpu", torch.float32)
     assert next(model.parameters()).dtype == torch.float32
@@ -208,10 +208,10 @@ def test_when_everything_is_skipped_training_stops_with_the_reason(tmp_path, wor
 def test_clips_without_a_single_audio_token_do_not_break_the_weights(tmp_path):
     import numpy as np
 
+    from qwen_audio.format.tags import Segment
+    from qwen_audio.format.tokenizer import byte_tokenizer
     from qwen_audio.model.presets import build
     from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-    from qwen_audio.tags import Segment
-    from qwen_audio.tokenizer import byte_tokenizer
 
     processor = QwenAudioProcessor(byte_tokenizer())
     model = build("test", processor.tokenizer)

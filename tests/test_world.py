@@ -9,16 +9,16 @@ import pytest
 import soundfile
 from annotations import given_back, wanted
 
-from qwen_audio.cli import main
-from qwen_audio.data import stats
+from qwen_audio.cli.main import main
 from qwen_audio.data.manifest import Example, read_manifest
-from qwen_audio.data.synthetic.notes import dynamic
-from qwen_audio.data.synthetic.world import WORLD, WorldGenerator
-from qwen_audio.data.synthetic.write import synthesize, write_world
-from qwen_audio.show import spans_of
-from qwen_audio.tasks import TASKS, example_prompt, parse, render
-from qwen_audio.timestamps import Span, Word
-from qwen_audio.tokenizer import byte_tokenizer
+from qwen_audio.format.tasks import TASKS, example_prompt, parse, render
+from qwen_audio.format.timestamps import Span, Word
+from qwen_audio.format.tokenizer import byte_tokenizer
+from qwen_audio.show import manifest
+from qwen_audio.show.example import spans_of
+from qwen_audio.synthetic.music.notes import dynamic
+from qwen_audio.synthetic.world import WORLD, WorldGenerator
+from qwen_audio.synthetic.write import synthesize, write_world
 from qwen_audio.train.sources import SourceConfig
 
 pytest.importorskip("espeakng_loader", reason="needs the synth extra")
@@ -136,7 +136,7 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
     written = contents(tmp_path / "0")
     assert contents(tmp_path / "1") == written and contents(tmp_path / "3") == written
     rows = read_manifest(tmp_path / "0" / "manifest.jsonl")
-    counted = stats.count(rows)
+    counted = manifest.count(rows)
     assert list(counted) == tasks and len(written) > len(rows)
     for task, found in counted.items():
         assert sum(found.seconds) >= 7.2 > sum(found.seconds[:-1]), task
@@ -219,7 +219,7 @@ def test_show_plays_where_a_player_is_installed(capsys, small, tmp_path, monkeyp
 
 
 def test_characters_without_a_glyph_are_written_out_and_said_once(capsys, monkeypatch):
-    from qwen_audio import glyphs
+    from qwen_audio.show import glyphs
 
     monkeypatch.setattr(glyphs, "_characters", lambda: frozenset(range(128)))
     glyphs._advise.cache_clear()
@@ -236,7 +236,7 @@ def test_characters_without_a_glyph_are_written_out_and_said_once(capsys, monkey
 def test_labels_are_drawn_where_they_are_in_time(tmp_path):
     from matplotlib.image import imread
 
-    from qwen_audio.draw import draw_example
+    from qwen_audio.show.draw import draw_example
 
     wave = np.zeros(32_000, np.float32)
     for name, spans in {"none": [], "early": [Span("a", 0.1, 0.4)], "late": [Span("a", 1.6, 1.9)]}.items():
@@ -252,7 +252,7 @@ def test_stats_count_hours_languages_durations_and_labels(capsys, small, tmp_pat
     monkeypatch.setenv("COLUMNS", "200")
     code, out, err = run(capsys, "data", "stats", small, "--output", tmp_path / "new" / "stats.png")
     assert (code, err) == (0, "")
-    counted = stats.count(read_manifest(small))
+    counted = manifest.count(read_manifest(small))
     for task, found in counted.items():
         assert f"│{task}" in out and f"{np.median(found.seconds):.2f}" in out
         assert sum(found.languages.values()) == pytest.approx(sum(found.seconds))
@@ -287,7 +287,7 @@ def test_what_tasks_without_a_label_ask_for_is_counted():
         ),
         Example(id="3", task="keyword_spotting", audio=audio, text="go", language="en", words=[["go", 0.1, 0.3]]),
     ]  # fmt: skip
-    counted = stats.count(rows)
+    counted = manifest.count(rows)
     assert [list(found.labels) for found in counted.values()] == [["Swiss"], ["place"], ["go"]]
 
 
@@ -301,7 +301,7 @@ def test_a_row_without_duration_is_measured(tmp_path):
         "audio": [{"path": "a.wav", "start": 0.25}],
     }
     (tmp_path / "m.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    counted = stats.count(read_manifest(tmp_path / "m.jsonl"))
+    counted = manifest.count(read_manifest(tmp_path / "m.jsonl"))
     assert counted["asr"].seconds == [pytest.approx(0.75)]
     assert dict(counted["asr"].languages) == {"de": pytest.approx(0.75)}
 

@@ -14,11 +14,11 @@ import soundfile
 import torch
 
 from qwen_audio.data.manifest import AudioRef, Example, write_manifest
+from qwen_audio.format.tasks import render
+from qwen_audio.format.timestamps import Word
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tasks import render
-from qwen_audio.timestamps import Word
-from qwen_audio.tokenizer import byte_tokenizer
 
 CLIPS = {
     "up": dummies.chirp(0.6, low=200, high=1500),

@@ -15,9 +15,9 @@ import numpy as np
 import scipy.fft
 import soxr
 
-from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.data.codecs import CODECS, mu_law, pass_codec
-from qwen_audio.timestamps import Word
+from qwen_audio.audio.codecs import CODECS, mu_law, pass_codec
+from qwen_audio.audio.load import SAMPLE_RATE
+from qwen_audio.format.timestamps import Word
 
 NOISE_COLOURS = ("white", "pink", "brown", "babble", "hum")
 _HEARD_DECAY = 0.75  # of a reverberation: its last 15 dB are not heard

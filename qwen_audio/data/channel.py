@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.task_table import TASKS
-from qwen_audio.timestamps import Span, Word
+from qwen_audio.format.task_table import TASKS
+from qwen_audio.format.timestamps import Span, Word
 
 _NOTES = ("note_pitch", "note_velocity", "note_analysis")
 # Pitch, voice or tempo is the answer, or is told of in it.

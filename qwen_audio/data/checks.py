@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import soundfile
 
-from qwen_audio.answers.plain import transcript_of
-from qwen_audio.data.example import Example
-from qwen_audio.task_table import TASKS
+from qwen_audio.format.answers.plain import transcript_of
+from qwen_audio.format.example import Example
+from qwen_audio.format.task_table import TASKS
 
 _SLACK = 0.1  # s: durations are rounded, and words may end in the last frame
 _TWO_RECORDINGS = "speaker_verification"

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qwen_audio.data.dialogues import DialogueSample
 from qwen_audio.data.encode import Row, TextSample, encode_dialogue, encode_example, encode_text
 from qwen_audio.data.manifest import Sample
-from qwen_audio.data.sft.dialogue import DialogueSample
+from qwen_audio.format.tag_styles import TagStyle
 from qwen_audio.model.processing_qwen_audio import IGNORE_INDEX, QwenAudioProcessor, pad_mels
-from qwen_audio.tag_styles import TagStyle
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from qwen_audio.audio import SAMPLE_RATE
-from qwen_audio.chatml import SYSTEM_PROMPT, Clip, Turn, dialogue_segments
-from qwen_audio.data.example import Example, Sample
-from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample
-from qwen_audio.features import encoder_frames, log_mel, span_length
+from qwen_audio.audio.features import encoder_frames, log_mel, span_length
+from qwen_audio.audio.load import SAMPLE_RATE
+from qwen_audio.data.dialogues import Dialogue, DialogueSample
+from qwen_audio.format.chatml import SYSTEM_PROMPT, Clip, Turn, dialogue_segments
+from qwen_audio.format.example import Example, Sample
+from qwen_audio.format.tag_styles import TagStyle
+from qwen_audio.format.tags import Segment
+from qwen_audio.format.text import spoken_form
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tag_styles import TagStyle
-from qwen_audio.tags import Segment
-from qwen_audio.text import spoken_form
 
 # Tasks whose wanted answer is what is said, so that the encoder's CTC head can learn from them.
 TRANSCRIBED = ("asr", "word_timestamps")

@@ -21,9 +21,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from qwen_audio.data.checks import check_annotation, check_times
-from qwen_audio.data.example import SHORT_FORM, AudioRef, Example, Sample, close_names
-from qwen_audio.folders import write_whole
-from qwen_audio.tasks import render
+from qwen_audio.files import write_whole
+from qwen_audio.format.example import SHORT_FORM, AudioRef, Example, Sample, close_names
+from qwen_audio.format.tasks import render
 
 __all__ = ["AudioRef", "Example", "ManifestError", "Sample", "parse_row", "read_manifest", "write_manifest"]
 

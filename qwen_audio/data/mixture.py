@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from qwen_audio.audio import SAMPLE_RATE, AudioError
+from qwen_audio.audio.features import MAX_SECONDS
+from qwen_audio.audio.load import SAMPLE_RATE, AudioError
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.channel import distort
 from qwen_audio.data.collate import Batch, Collator
 from qwen_audio.data.encode import Row
 from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sources import Source
-from qwen_audio.features import MAX_SECONDS
 
 # So many text tokens cost as much as a second of audio, which passes through both towers, where these are of a size
 # (a larger language model makes text dearer still).

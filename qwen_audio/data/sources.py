@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE, load_audio
+from qwen_audio.audio.load import SAMPLE_RATE, load_audio
+from qwen_audio.data.dialogues import Dialogue, DialogueSample
 from qwen_audio.data.manifest import Example, Sample
-from qwen_audio.data.sft.dialogue import Dialogue, DialogueSample
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
 
 
 class Source(Protocol):

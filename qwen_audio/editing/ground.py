@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE, AudioSource, load_audio
+from qwen_audio.audio.features import MAX_SECONDS
+from qwen_audio.audio.load import SAMPLE_RATE, AudioSource, load_audio
 from qwen_audio.editing.instructions import Instruction, InstructionError, Target, read_instruction
-from qwen_audio.features import MAX_SECONDS
-from qwen_audio.text import spoken_form
-from qwen_audio.timestamps import Span, Word
+from qwen_audio.format.text import spoken_form
+from qwen_audio.format.timestamps import Span, Word
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio
@@ -100,7 +100,9 @@ class Finder:
     @property
     def events(self) -> list[Span]:
         """All sound events of the recording, heard in stretches of 30 s."""
-        from qwen_audio.requests import Request  # late: it brings transformers, which takes seconds to import
+        from qwen_audio.inference.request import (
+            Request,  # late: it brings transformers, which takes seconds to import
+        )
 
         if self._events is None:
             step = int(MAX_SECONDS * SAMPLE_RATE)

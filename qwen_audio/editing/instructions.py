@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from qwen_audio import tags
+from qwen_audio.format import tags
 
 KINDS = ("find", "remove", "keep", "mute", "bleep", "swap")
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from qwen_audio.audio import SAMPLE_RATE, AudioError, AudioSource, load_audio
+from qwen_audio.audio.load import SAMPLE_RATE, AudioError, AudioSource, load_audio
 from qwen_audio.editing.cuts import Edit, apply_edits
 from qwen_audio.editing.ground import Finder
 from qwen_audio.editing.instructions import Instruction, InstructionError, Target, read_instruction
-from qwen_audio.folders import whole_file
-from qwen_audio.timestamps import Span
+from qwen_audio.files import whole_file
+from qwen_audio.format.timestamps import Span
 
 if TYPE_CHECKING:
     from qwen_audio.api import QwenAudio

@@ -15,17 +15,17 @@ from typing import TextIO
 
 import numpy as np
 
-from qwen_audio import tasks
 from qwen_audio.api import load_window
-from qwen_audio.audio import SAMPLE_RATE, AudioError
+from qwen_audio.audio.features import MAX_SECONDS
+from qwen_audio.audio.load import SAMPLE_RATE, AudioError
 from qwen_audio.data.manifest import AudioRef, Example
 from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.runs import part_file, part_line
+from qwen_audio.eval.run_folder import part_file, part_line
 from qwen_audio.eval.systems.base import Item, Reply, System
-from qwen_audio.features import MAX_SECONDS
+from qwen_audio.format import tasks
+from qwen_audio.format.tags import Segment
 from qwen_audio.http_client import EndpointError
-from qwen_audio.tags import Segment
 
 # A batch of B examples holds at most so many times B seconds, padding included: half of what B longest clips have.
 SECONDS_PER_EXAMPLE = MAX_SECONDS / 2

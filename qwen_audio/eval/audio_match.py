@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE, load_audio
+from qwen_audio.audio.load import SAMPLE_RATE, load_audio
 
 FRAME, HOP = 4096, 400  # samples: 256 ms, 25 ms
 BANDS = 33

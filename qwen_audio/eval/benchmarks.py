@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from qwen_audio import tasks
-from qwen_audio.data.example import SPEECH_SOURCE, SYNTHETIC_SOURCE, Example
-from qwen_audio.tags import Segment, split_tags
+from qwen_audio.format import tasks
+from qwen_audio.format.example import SPEECH_SOURCE, SYNTHETIC_SOURCE, Example
+from qwen_audio.format.tags import Segment, split_tags
 
 
 @dataclass(frozen=True)

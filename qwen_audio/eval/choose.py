@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_audio import tasks
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
-from qwen_audio.data.synthetic.world import WORLD
-from qwen_audio.data.synthetic.write import MANIFEST, write_dataset
 from qwen_audio.eval.benchmarks import BENCHMARKS, SYNTHETIC_TASKS, Benchmark, assign, find, of_rows
-from qwen_audio.folders import new_folder
+from qwen_audio.files import new_folder
+from qwen_audio.format import tasks
+from qwen_audio.synthetic.world import WORLD
+from qwen_audio.synthetic.write import MANIFEST, write_dataset
 
 SWAP_SEED = 0
 SYNTHETIC = "synthetic"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwen_audio.eval import measures, metrics
 from qwen_audio.eval.benchmarks import Benchmark
+from qwen_audio.eval.metrics import measures, text
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.score import Score
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ def _baseline(measure: str, predictions: Sequence[Prediction]) -> float | None:
     """What always giving the commonest answer scores; None where that says nothing."""
     match measure:
         case "accuracy" | "exact":
-            return metrics.majority_baseline(measures.answers_of(predictions)[0])
+            return text.majority_baseline(measures.answers_of(predictions)[0])
         case "accuracy_binary":
             pairs = zip(predictions, measures.binary(predictions), strict=True)
-            return metrics.majority_baseline([p.reference for p, chosen in pairs if chosen])
+            return text.majority_baseline([p.reference for p, chosen in pairs if chosen])
         case "pitch_accuracy":
-            return metrics.pitch_majority_baseline(measures.pitches_of(predictions)[0])
+            return text.pitch_majority_baseline(measures.pitches_of(predictions)[0])
         case "note_pitch":
-            return metrics.pitch_majority_baseline(measures.pitches_of(predictions)[0], tolerance=0)
+            return text.pitch_majority_baseline(measures.pitches_of(predictions)[0], tolerance=0)
         case "note_instrument" | "note_velocity" | "accuracy_dialect":
             name = measure.rpartition("_")[2]
-            return metrics.majority_baseline([str(p.truth.fields.get(name, "")) for p in predictions])
+            return text.majority_baseline([str(p.truth.fields.get(name, "")) for p in predictions])
     return None

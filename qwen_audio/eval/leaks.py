@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio import tasks
-from qwen_audio.audio import AudioError
+from qwen_audio.audio.load import AudioError
 from qwen_audio.data.manifest import AudioRef, Example, ManifestError, parse_row
 from qwen_audio.eval.audio_match import ClipCache, Prints
-from qwen_audio.passages import join_words
-from qwen_audio.text import spoken_form
+from qwen_audio.format import tasks
+from qwen_audio.format.text import spoken_form
+from qwen_audio.results.passages import join_words
 
 KINDS = ("id", "audio", "transcript")
 SHORTEST_WORDS = 8

@@ -3,7 +3,7 @@
     lmms-eval eval --model open_qwen_audio --model_args pretrained=folder --tasks vocalsound
 
 lmms-eval finds the model by the entry point `lmms_eval.models` of this package, which names `manifest`. The context of
-a request is asked as a question about its recordings; with `task=asr` (any slug of `qwen_audio.tasks`) among the
+a request is asked as a question about its recordings; with `task=asr` (any slug of `qwen_audio.format.tasks`) among the
 model's arguments the context is left out and the task's own tags are the prompt, which is what a model that was never
 tuned on questions knows best. Decoding is greedy, as lmms-eval's audio tasks ask for.
 """
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qwen_audio import tasks
 from qwen_audio.api import QwenAudio, Request, load, load_window
-from qwen_audio.audio import AudioError
-from qwen_audio.passages import join_words
-from qwen_audio.scoring import score_answers
+from qwen_audio.audio.load import AudioError
+from qwen_audio.format import tasks
+from qwen_audio.inference.scoring import score_answers
+from qwen_audio.results.passages import join_words
 
 if TYPE_CHECKING:
     _Base: Any = object
@@ -50,7 +50,7 @@ class OpenQwenAudio(_Base):
         pretrained: folder of a checkpoint; "embedded" is the model inside the package.
         device, dtype: as of `qwen_audio.load`.
         batch_size: requests answered at once; an answer does not depend on it.
-        task: a slug of `qwen_audio.tasks` asked by its tags, for every request; None asks the context as a question.
+        task: a slug of the task table asked by its tags, for every request; None asks the context as a question.
         language: code of the spoken language for such a task; None lets the model predict it.
     """
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_audio import tags, tasks
 from qwen_audio.data.manifest import Example, ManifestError, json_object, lines_of
 from qwen_audio.eval.answering import fill
 from qwen_audio.eval.choose import Chosen
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.systems.base import Reply
-from qwen_audio.timestamps import Word
+from qwen_audio.format import tags, tasks
+from qwen_audio.format.timestamps import Word
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
 # Bodies whose answers are records: plain text cannot say them.

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwen_audio import tasks
 from qwen_audio.data.manifest import Example
-from qwen_audio.passages import join_words
-from qwen_audio.tasks import Parsed
-from qwen_audio.text import collapse_spaces
+from qwen_audio.format import tasks
+from qwen_audio.format.tasks import Parsed
+from qwen_audio.format.text import collapse_spaces
+from qwen_audio.results.passages import join_words
 
 # Answers of several parts, which `Parsed.text` puts in words.
 COMPOUND = ("overlap", "dialect", "entities", "events", "turns")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.groups import Group
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.published import figures
-from qwen_audio.eval.runs import Run
-from qwen_audio.eval.score import Score
+from qwen_audio.eval.run_folder import Run
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -18,7 +18,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from qwen_audio.tokenizer import QwenAudioTokenizer
+from qwen_audio.format.tokenizer import QwenAudioTokenizer
 
 from . import hf
 from .configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig, QwenAudioTextConfig

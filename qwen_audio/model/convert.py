@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwen_audio import tags
-from qwen_audio.folders import new_folder
-from qwen_audio.tensor_files import SHARD_BYTES
+from qwen_audio.files import new_folder
+from qwen_audio.format import tags
+from qwen_audio.model.tensor_files import SHARD_BYTES
 
 from . import hf
 from .configuration_qwen_audio import QwenAudioConfig

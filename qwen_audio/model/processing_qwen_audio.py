@@ -1,6 +1,6 @@
 """From waves and text segments to the tensors of the model, and from ids back to text.
 
-One row of a batch is the row's audio spans followed by its segments (see `qwen_audio.tasks`). Users of transformers
+One row of a batch is the row's audio spans followed by its segments (see format/tasks.py). Users of transformers
 give texts and recordings, or conversations, instead: see processor_inputs.py.
 """
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
-from qwen_audio.features import audio_tokens, log_mel
-from qwen_audio.tasks import Segment
-from qwen_audio.tokenizer import QwenAudioTokenizer
+from qwen_audio.audio.features import audio_tokens, log_mel
+from qwen_audio.format.tasks import Segment
+from qwen_audio.format.tokenizer import QwenAudioTokenizer
 
 from .processor_inputs import Row, conversation_row, is_batch, text_rows
 

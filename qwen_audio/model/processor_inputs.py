@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from qwen_audio import tags
-from qwen_audio.audio import SAMPLE_RATE, load_audio
-from qwen_audio.chatml import SYSTEM_PROMPT, ChatError, Turn, dialogue_segments
-from qwen_audio.features import audio_tokens, log_mel
-from qwen_audio.messages import Recording, parse_messages
-from qwen_audio.tags import Segment
+from qwen_audio.audio.features import audio_tokens, log_mel
+from qwen_audio.audio.load import SAMPLE_RATE, load_audio
+from qwen_audio.format import tags
+from qwen_audio.format.chatml import SYSTEM_PROMPT, ChatError, Turn, dialogue_segments
+from qwen_audio.format.messages import Recording, parse_messages
+from qwen_audio.format.tags import Segment
 
 PLACE = tags.AUDIO_START + tags.AUDIO_END  # where a recording belongs in a text
 _ANSWER_BEGINS = 3  # segments: <|im_start|>, "assistant", line break

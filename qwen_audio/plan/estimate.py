@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.features import mel_frames, span_length
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.mixture import TOKENS_PER_SECOND
-from qwen_audio.features import mel_frames, span_length
 from qwen_audio.model.presets import config as preset_config
 from qwen_audio.plan.flops import BatchShape, Flops, flops_per_step
 from qwen_audio.plan.inventory import inventory

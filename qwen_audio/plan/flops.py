@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from qwen_audio.features import audio_tokens, encoder_frames
+from qwen_audio.audio.features import audio_tokens, encoder_frames
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
 from qwen_audio.plan.inventory import (
     INTO_ATTENTION,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qwen_audio.features import encoder_frames
+from qwen_audio.audio.features import encoder_frames
 from qwen_audio.model.linear_cross_entropy import CHUNK
 from qwen_audio.plan.flops import BatchShape
 from qwen_audio.plan.inventory import (

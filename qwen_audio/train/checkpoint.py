@@ -19,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from qwen_audio.folders import new_folder
-from qwen_audio.loading import CheckpointError, has_adapters, load_checkpoint, read_json, weight_files
+from qwen_audio.files import new_folder
 from qwen_audio.model import hf
-from qwen_audio.tensor_files import TensorInfo, safetensors_infos
+from qwen_audio.model.loading import CheckpointError, has_adapters, load_checkpoint, read_json, weight_files
+from qwen_audio.model.tensor_files import TensorInfo, safetensors_infos
 from qwen_audio.train.adapters import add_lora, is_adapter, merge, plain_name, split_rows
 from qwen_audio.train.checkpoint_writer import FILES, TRAINER, Writer, checkpoints, file_digest
 from qwen_audio.train.config import STAGES

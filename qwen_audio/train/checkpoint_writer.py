@@ -31,9 +31,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from qwen_audio.folders import MARK, NewFolder, clear_unfinished, discard, is_unfinished, unfinished_name
-from qwen_audio.loading import CheckpointError, read_json
-from qwen_audio.tensor_files import DTYPE_NAMES, Output, TensorInfo, safetensors_infos, send_safetensors
+from qwen_audio.files import MARK, NewFolder, clear_unfinished, discard, is_unfinished, unfinished_name
+from qwen_audio.model.loading import CheckpointError, read_json
+from qwen_audio.model.tensor_files import DTYPE_NAMES, Output, TensorInfo, safetensors_infos, send_safetensors
 from qwen_audio.train.shards import WEIGHTS, Shard, frozen_runs, plan
 
 TRAINER = "trainer.json"

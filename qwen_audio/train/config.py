@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from qwen_audio.format.tag_styles import TAG_STYLES
 from qwen_audio.model.presets import PRESETS
-from qwen_audio.tag_styles import TAG_STYLES
 from qwen_audio.train.sources import SourceConfig
 
 # What each stage trains unless `train` says otherwise.

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qwen_audio.folders import write_whole
+from qwen_audio.files import write_whole
 from qwen_audio.packages import check_packages
 from qwen_audio.train.parallel import World
 

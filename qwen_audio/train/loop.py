@@ -21,13 +21,13 @@ from qwen_audio.data.collate import Batch
 from qwen_audio.data.manifest import Example
 from qwen_audio.data.mixture import ChunkDataset, StreamState, stream
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.specaugment import SpecAugment
 from qwen_audio.train import checkpoint, state
 from qwen_audio.train.adapters import is_adapter
 from qwen_audio.train.config import ConfigError, TrainConfig
 from qwen_audio.train.log import Bar, Log
 from qwen_audio.train.optim import learning_rate, make_optimizers, set_learning_rate
 from qwen_audio.train.parallel import World, full
+from qwen_audio.train.specaugment import SpecAugment
 from qwen_audio.train.stages import TrainingModule, labelled_tokens, to_device
 from qwen_audio.train.validate import validate
 

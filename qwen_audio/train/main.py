@@ -14,13 +14,13 @@ from torch import nn
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.mixture import ChunkDataset, Mixture
-from qwen_audio.folders import write_whole
-from qwen_audio.loading import has_adapters, load_checkpoint
+from qwen_audio.files import write_whole
+from qwen_audio.format.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
+from qwen_audio.format.tokenizer import byte_tokenizer
 from qwen_audio.model import hf, row_attention
+from qwen_audio.model.loading import has_adapters, load_checkpoint
 from qwen_audio.model.presets import build
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tag_styles import DATASETS_FILE, TagStyle, dataset_ids, read_dataset_ids
-from qwen_audio.tokenizer import byte_tokenizer
 from qwen_audio.train import parallel
 from qwen_audio.train.adapters import add_lora, is_adapter, split_rows
 from qwen_audio.train.checkpoint import checkpoints, load_run, read, verify

@@ -1,7 +1,7 @@
 """One process or many: who am I, how are sums taken, how is the model split (FSDP2).
 
 qwen-audio train CONFIG.yaml                                        one process
-torchrun --nproc-per-node 8 -m qwen_audio.train CONFIG.yaml         eight, each with one GPU
+torchrun --nproc-per-node 8 -m qwen_audio train CONFIG.yaml         eight, each with one GPU
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from qwen_audio.tensor_files import SHARD_BYTES, TensorInfo
+from qwen_audio.model.tensor_files import SHARD_BYTES, TensorInfo
 
 WEIGHTS, STATE = "model", "trainer"  # how the names of the files begin
 

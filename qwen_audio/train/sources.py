@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from qwen_audio.data.dialogues import read_dialogues
 from qwen_audio.data.encode import TextSample
-from qwen_audio.data.example import SPEECH_SOURCE, SYNTHETIC_SOURCE
 from qwen_audio.data.manifest import Example, ManifestError, read_manifest
-from qwen_audio.data.sft.dialogue import read_dialogues
-from qwen_audio.data.sft.make import ChatWorld
 from qwen_audio.data.sources import DialogueSource, JoinedWords, ManifestSource, Source
-from qwen_audio.data.synthetic.kinds import with_options
-from qwen_audio.data.synthetic.spoken_text import utterance
-from qwen_audio.data.synthetic.text import join
-from qwen_audio.data.synthetic.world import SYNTHETIC_KINDS, source_of
-from qwen_audio.task_table import TASKS
+from qwen_audio.format.example import SPEECH_SOURCE, SYNTHETIC_SOURCE
+from qwen_audio.format.task_table import TASKS
+from qwen_audio.sft.make import ChatWorld
+from qwen_audio.synthetic.kinds import with_options
+from qwen_audio.synthetic.speech.sentences import utterance
+from qwen_audio.synthetic.speech.words import join
+from qwen_audio.synthetic.world import SYNTHETIC_KINDS, source_of
 
 _SPOKEN = ("asr", "word_timestamps")
 

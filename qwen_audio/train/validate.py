@@ -12,11 +12,11 @@ from qwen_audio.api import QwenAudio
 from qwen_audio.data.manifest import Example, read_manifest
 from qwen_audio.eval.answering import Ask, answer
 from qwen_audio.eval.choose import by_source
+from qwen_audio.eval.evaluate import score_predictions
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.run import score_predictions
 from qwen_audio.eval.systems.ours import Ours
+from qwen_audio.format.tags import Segment
 from qwen_audio.model import hf
-from qwen_audio.tags import Segment
 from qwen_audio.train.parallel import World, whole
 from qwen_audio.train.stages import TrainingModule
 

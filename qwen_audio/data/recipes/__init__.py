@@ -8,7 +8,6 @@ One small module a corpus says where its audio and annotations lie; base.py does
 
 from __future__ import annotations
 
-from qwen_audio.data.example import close_names
 from qwen_audio.data.recipes import (
     aishell1,
     aishell2,
@@ -24,6 +23,7 @@ from qwen_audio.data.recipes import (
     vocalsound,
 )
 from qwen_audio.data.recipes.base import Notes, Prepared, Recipe, prepare
+from qwen_audio.format.example import close_names
 
 __all__ = ["RECIPES", "Notes", "Prepared", "Recipe", "find", "prepare"]
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from qwen_audio.data.recipes.files import read_text
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
 
 SILENCES = frozenset({"", "<eps>", "<sil>", "sil", "sp", "silence", "<silence>", "SIL", "SP"})
 

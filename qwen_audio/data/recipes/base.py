@@ -17,10 +17,10 @@ from typing import Any
 import av
 import soundfile
 
-from qwen_audio import tasks
 from qwen_audio.data.checks import check_annotation, check_times
-from qwen_audio.data.example import AudioRef, Example
 from qwen_audio.data.manifest import write_manifest
+from qwen_audio.format import tasks
+from qwen_audio.format.example import AudioRef, Example
 
 SHOWN = 3  # names that stand for all of a kind in a message
 HEARD = 30.0  # seconds the model hears at once; the published code cuts longer clips to their first 30 s

@@ -11,8 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen_audio.eval.runs import Run
-from qwen_audio.folders import write_whole
+from qwen_audio.eval.run_folder import Run
+from qwen_audio.files import write_whole
 
 __all__ = ["write_report"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 
 BIT_RATE = 32_000  # bits a second; 16 kHz mono speech and notes are clear at it
 _ENCODER = "libmp3lame"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qwen_audio import tasks
 from qwen_audio.eval.predictions import Prediction
+from qwen_audio.format import tasks
 
 MAX_CLASSES = 30
 OTHER, NO_ANSWER = "other", "no answer"

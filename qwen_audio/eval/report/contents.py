@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qwen_audio import tasks
 from qwen_audio.eval.benchmarks import Benchmark
-from qwen_audio.eval.compare import Comparison, compare
 from qwen_audio.eval.groups import Group, score_benchmark
+from qwen_audio.eval.metrics.compare import Comparison, compare
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.report.confusion import Confusion, confusion
 from qwen_audio.eval.report.subsets import Part, parts
 from qwen_audio.eval.report.worst import worst
-from qwen_audio.eval.runs import Run
-from qwen_audio.eval.score import Score
+from qwen_audio.eval.run_folder import Run
 from qwen_audio.eval.table import LISTED, told
+from qwen_audio.format import tasks
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qwen_audio.eval.metrics import CHARACTER_LANGUAGES
-from qwen_audio.eval.word_times import matched_pairs
-from qwen_audio.text import spoken_form
+from qwen_audio.eval.metrics.text import CHARACTER_LANGUAGES
+from qwen_audio.eval.metrics.word_times import matched_pairs
+from qwen_audio.format.text import spoken_form
 
 MAX_TOKENS = 400  # longer texts are not aligned: the time grows with the square
 

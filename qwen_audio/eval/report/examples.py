@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
-from qwen_audio import tasks
-from qwen_audio.answers.base import Parsed
 from qwen_audio.api import load_window
-from qwen_audio.audio import SAMPLE_RATE, AudioError
-from qwen_audio.eval.metrics import CHARACTER_LANGUAGES
+from qwen_audio.audio.load import SAMPLE_RATE, AudioError
+from qwen_audio.eval.metrics.text import CHARACTER_LANGUAGES
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.report.clips import as_mp3, outline
 from qwen_audio.eval.report.contents import LETTERS, Contents, Entry
@@ -23,6 +21,8 @@ from qwen_audio.eval.report.html import Child, data_uri, el, language_code
 from qwen_audio.eval.report.pictures import Lane, timeline
 from qwen_audio.eval.report.subsets import seconds_of, snr_of
 from qwen_audio.eval.report.tables import mark
+from qwen_audio.format import tasks
+from qwen_audio.format.answers.base import Parsed
 
 AUDIO_BYTES = 5_500_000  # of all recordings as they stand in the page
 _SPOKEN = ("transcript", "words", "overlap", "dialect")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qwen_audio.eval.score import Score
+from qwen_audio.eval.metrics.score import Score
 
 _TITLES = {
     "wer": "word error rate", "cer": "character error rate", "mer": "mixed error rate (characters in zh, ja)",

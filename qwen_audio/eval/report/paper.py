@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 
 from qwen_audio.eval.benchmarks import BENCHMARKS
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.published import ELSEWHERE, FIGURES, SINCE, PublishedFigure
 from qwen_audio.eval.report.contents import Contents
 from qwen_audio.eval.report.names import lower_is_better, short_of
-from qwen_audio.eval.score import Score
 
 NOT_RUN = "not run"
 

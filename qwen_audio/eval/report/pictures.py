@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.report.html import Child, el
-from qwen_audio.eval.score import Score
 
 _BAR_WIDTH, _BAR_HEIGHT = 120.0, 18.0
 _RADIUS = 150.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.predictions import Prediction
-from qwen_audio.eval.score import Score
 
 DURATIONS = (1.0, 2.0, 5.0, 10.0, 20.0)  # seconds; borders of the bins
 SNRS = (5.0, 10.0, 20.0, 30.0)  # dB

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from qwen_audio import tasks
 from qwen_audio.eval import published
-from qwen_audio.eval.compare import Comparison
+from qwen_audio.eval.metrics.compare import Comparison
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.report import names, paper
 from qwen_audio.eval.report.contents import LETTERS, Contents, Entry, Paired
 from qwen_audio.eval.report.html import Child, el
 from qwen_audio.eval.report.pictures import Ring, difference_bar, interval_bar, radar, svg
-from qwen_audio.eval.score import Score
+from qwen_audio.format import tasks
 
 GROUPS = ("speech", "sound", "music")
 

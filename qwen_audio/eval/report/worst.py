@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.predictions import Prediction
 from qwen_audio.eval.report.difference import differences
-from qwen_audio.eval.score import Score
 
 SHOWN = 5  # of each benchmark
 

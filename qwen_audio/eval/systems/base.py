@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qwen_audio.data.manifest import Example
-from qwen_audio.tags import Segment
+from qwen_audio.format.tags import Segment
 
 
 @dataclass(frozen=True)

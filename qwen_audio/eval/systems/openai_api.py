@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.eval.systems.base import Item, Reply
 from qwen_audio.eval.systems.plain import in_plain_text, question_of, raw_answer, raw_words
+from qwen_audio.format.timestamps import Word
 from qwen_audio.http_client import Client, EndpointError, RequestError, chat_text
-from qwen_audio.timestamps import Word
 
 OPTIONS = {"asr": "transcriptions", "concurrency": "4", "retries": "5", "timeout": "120"}
 MOST_IN_A_ROW = 20  # clips without an answer before the server is given up

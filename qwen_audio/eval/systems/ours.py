@@ -8,8 +8,8 @@ from typing import Any
 import qwen_audio
 from qwen_audio.api import QwenAudio, Request
 from qwen_audio.eval.systems.base import Item, Reply
-from qwen_audio.scoring import score_answers
-from qwen_audio.tasks import TASKS
+from qwen_audio.format.tasks import TASKS
+from qwen_audio.inference.scoring import score_answers
 
 # What speaker verification is asked: how much the model believes in each is its score.
 _SAME = ("yes", "no")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from qwen_audio import tags, tasks
 from qwen_audio.data.manifest import Example
-from qwen_audio.timestamps import Word, render_words
+from qwen_audio.format import tags, tasks
+from qwen_audio.format.timestamps import Word, render_words
 
 # Kinds of answers that are plain text, or one number. A record of several parts (word times, events, turns, slots ...)
 # has a written form of its own here, which no other model can know.

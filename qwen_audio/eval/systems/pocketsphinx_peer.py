@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Example
 from qwen_audio.eval.systems.base import Item, Reply
 from qwen_audio.eval.systems.plain import raw_words
+from qwen_audio.format.text import spoken_form
+from qwen_audio.format.timestamps import Word
 from qwen_audio.packages import check_packages
-from qwen_audio.text import spoken_form
-from qwen_audio.timestamps import Word
 
 QUIET = 0.2  # seconds of silence put before and after a clip
 FRAMES_PER_SECOND = 100

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from qwen_audio.audio import SAMPLE_RATE
+from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.eval.systems.base import Item, Reply
 from qwen_audio.eval.systems.plain import in_plain_text, question_of, raw_answer, raw_words
-from qwen_audio.timestamps import Word
+from qwen_audio.format.timestamps import Word
 
 CHAT_TOKENS = 256  # of an answer, where the benchmark does not say
 FAMILIES = ("chat", "whisper", "ctc", "speech")

@@ -17,8 +17,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from qwen_audio.loading import CheckpointError, read_json
-from qwen_audio.tensor_files import (
+from qwen_audio.model.loading import CheckpointError, read_json
+from qwen_audio.model.tensor_files import (
     DTYPE_NAMES,
     SHARD_BYTES,
     Output,

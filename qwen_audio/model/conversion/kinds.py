@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwen_audio.loading import CheckpointError, read_json
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
+from qwen_audio.model.loading import CheckpointError, read_json
 
 KINDS = {
     "published": "a published Qwen-Audio",

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.model.loading import CheckpointError
 
 from .. import hf
 from .files import Output, TensorInfo, Weights

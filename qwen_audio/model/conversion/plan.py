@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from qwen_audio.loading import CheckpointError
+from qwen_audio.format.tokenizer import QwenAudioTokenizer
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
+from qwen_audio.model.loading import CheckpointError
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
-from qwen_audio.tokenizer import QwenAudioTokenizer
 
 from .. import hf
 from . import names

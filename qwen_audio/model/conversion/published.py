@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwen_audio.loading import CheckpointError, read_json
+from qwen_audio.format.tokenizer import QwenAudioTokenizer
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
+from qwen_audio.model.loading import CheckpointError, read_json
 from qwen_audio.model.modeling_encoder import sinusoids
-from qwen_audio.tokenizer import QwenAudioTokenizer
 
 from . import names
 from .files import Output, Weights, open_weights

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from transformers import Qwen2Config
 
-from qwen_audio import tags
-from qwen_audio.loading import CheckpointError
+from qwen_audio.format import tags
 from qwen_audio.model.configuration_qwen_audio import (
     QwenAudioConfig,
     QwenAudioEncoderConfig,
     QwenAudioTextConfig,
 )
+from qwen_audio.model.loading import CheckpointError
 
 # What must be there, and what it must be where only one value is implemented (None: any).
 _TEXT_KEYS: dict[str, Any] = dict.fromkeys(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from qwen_audio import tags
-from qwen_audio.loading import CheckpointError, read_json
+from qwen_audio.format import tags
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig, QwenAudioEncoderConfig
+from qwen_audio.model.loading import CheckpointError, read_json
 from qwen_audio.model.modeling_encoder import sinusoids
 
 from .. import hf

@@ -1,4 +1,4 @@
-"""Vocabularies of other models made ours: their base tokens, then all special tokens of `qwen_audio.tags`.
+"""Vocabularies of other models made ours: their base tokens, then all special tokens of `qwen_audio.format.tags`.
 
 Supported are byte-level BPE tokenizers: a tiktoken file (Qwen-7B) or a tokenizer.json (Qwen2, Qwen2.5, Qwen3, Llama-3).
 Special tokens of the other model that we do not have are left out, those of the same name keep their embedding.
@@ -16,9 +16,9 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
-from qwen_audio import tags
-from qwen_audio.loading import CheckpointError
-from qwen_audio.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken
+from qwen_audio.format import tags
+from qwen_audio.format.tokenizer import QwenAudioTokenizer, byte_tokenizer, from_tiktoken
+from qwen_audio.model.loading import CheckpointError
 
 _KNOWN_IN_QWEN = 208  # Qwen-7B's own special tokens are the first of ours
 # New rows get the mean of the trained ones and this share of their deviation, so that they can become different.

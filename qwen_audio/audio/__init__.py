@@ -1,0 +1,1 @@
+"""Any sound file, stream or microphone to a 16 kHz waveform, and to a log-mel spectrogram."""

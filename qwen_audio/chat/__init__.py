@@ -1,0 +1,1 @@
+"""Dialogues about recordings: turns, history, the KV cache kept between turns."""

@@ -1,0 +1,1 @@
+"""Scores of answers, each with its interval."""

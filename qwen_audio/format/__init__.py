@@ -1,0 +1,1 @@
+"""The multi-task training format: tags, tasks, answers, tokenizer, ChatML."""

@@ -1,0 +1,1 @@
+"""Answers from a model: requests, the token loop, sampling, constraints, the engine."""

@@ -1,0 +1,1 @@
+"""What comes out: text, words with times, subtitles."""

@@ -1,0 +1,1 @@
+"""Pictures and listings for people: spectrograms, examples, manifests, the demo."""

@@ -1,0 +1,1 @@
+"""Music that labels itself: notes, pieces, genres, singing."""

@@ -1,0 +1,1 @@
+"""Sounds that label themselves: events, scenes, captions, questions."""

@@ -1,0 +1,1 @@
+"""Speech that labels itself: texts, voices, word times, speakers, commands."""
