@@ -139,5 +139,7 @@ def test_a_quantisation_that_cannot_be_had_is_named() -> None:
     assert KEPT[:2] == ("audio_tower", "audio_projection")
     for name, packages in QUANTIZATIONS.items():
         if any(find_spec(package) is None for package in packages):
-            with pytest.raises(ValueError, match=rf"{packages[0]} is not installed.*run pip install '{packages[0]}>="):
+            with pytest.raises(
+                ValueError, match=rf"{packages[0]} is not installed.*run pip install '{packages[0]}>="
+            ):
                 quantization_config(name, torch.float32)
