@@ -28,6 +28,7 @@ from qwen_audio.data.channel import distort
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
 from qwen_audio.data.sources import SourceConfig
 from qwen_audio.data.synthetic.world import MIXED, WorldGenerator, known_tasks
+from qwen_audio.packages import check_packages
 
 MANIFEST = "manifest.jsonl"
 _BLOCK = 4  # examples that a worker makes at once
@@ -132,6 +133,7 @@ def write_world(
         raise ValueError(f"the hours are {hours:g}: give a number above 0")
     if workers < 0:
         raise ValueError(f"the workers are {workers}: give 0 or more")
+    check_packages("synth")  # before a folder is made
     _check_seed(seed)
     folder = _fresh(output)
     share = 3600 * hours / len(names)
@@ -249,6 +251,7 @@ def write_dataset(
         raise ValueError(f"kind {kind!r} makes dialogues: write them with qwen-audio sft build")
     if kind in ("manifest", "joined", "text"):
         raise ValueError(f"kind {kind!r} is not synthetic: use a generator such as speech, notes or music")
+    check_packages("synth")  # before a folder is made
     _check_seed(seed)
     _check_share(augment)
     source = SourceConfig(kind=kind, weight=1.0, options=dict(options or {})).build()
