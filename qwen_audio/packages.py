@@ -60,10 +60,11 @@ def check_packages(extra: str = "", *names: str) -> None:
             continue
         if names and canonicalize_name(wanted.name) not in map(canonicalize_name, names):
             continue
-        fault = _fault(wanted.name, str(wanted.specifier))
+        bounds = ",".join(sorted(map(str, wanted.specifier), reverse=True))  # the lower one first
+        fault = _fault(wanted.name, bounds)
         if fault is not None:
             faults.append(fault)
-            mends.append(f"'{wanted.name}{wanted.specifier}'")
+            mends.append(f"'{wanted.name}{bounds}'")
     if faults:
         part = f" (extra {extra})" if extra else ""
         raise PackageError(f"{', '.join(faults)}{part}: run pip install {' '.join(mends)}")

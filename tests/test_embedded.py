@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import jiwer
 import pytest
@@ -11,7 +12,7 @@ import qwen_audio
 from qwen_audio.data.manifest import read_manifest
 from qwen_audio.eval.metrics.word_times import matched_pairs
 from qwen_audio.model.loading import EMBEDDED
-from qwen_audio.show.demo import CLIPS, MANIFEST
+from qwen_audio.show.demo import CLIPS, MANIFEST, run_demo
 
 pytestmark = pytest.mark.versions
 
@@ -75,3 +76,20 @@ def test_the_same_answers_whatever_the_batch(model, clips):
 def test_its_tensors_are_finite(model):
     assert all(torch.isfinite(t).all() for t in model.model.state_dict().values())
     assert json.loads((EMBEDDED / "config.json").read_text())["model_type"] == "qwen_audio"
+
+
+# Of the demo, with every set of packages that is run (scripts/check_versions).
+ANSWERS = {
+    "sentence": "you should sell it before two clock",
+    "words": "four four eight one zero nine five",
+    "note": "41",
+    "sound": "clock ticking",
+    "scene": "A person sneezes.",
+}
+
+
+def test_the_five_answers_of_the_demo(model, capsys, tmp_path):
+    run_demo(model, tmp_path)
+    out = capsys.readouterr().out
+    found = re.findall(r"^\[\d\] (\w+)\.flac.*?^    model: (.*?)$", out, flags=re.M | re.S)
+    assert dict(found) == ANSWERS

@@ -113,7 +113,7 @@ def test_activations_computed_again_give_the_same_gradients(kind):
     calls = []
     layer = model.language_model.model.layers[0]
     layer.register_forward_hook(lambda *_: calls.append(1))
-    layer.mlp.register_forward_hook(lambda *_: calls.append(2))
+    layer.self_attn.register_forward_hook(lambda *_: calls.append(2))
     model(input_ids=ids, labels=ids, use_cache=True).loss.backward()
     assert calls.count(2) == 2  # once more in the backward pass
     assert wanted and all(

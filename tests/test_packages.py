@@ -60,9 +60,7 @@ def test_a_wrong_package_is_named_with_the_command_that_mends_it(monkeypatch, ve
     bounds = next(line for line in PROJECT["dependencies"] if line.startswith("transformers"))
     said = str(caught.value)
     assert said.startswith(f"{fault}: run pip install 'transformers") and said.count("\n") == 0
-    assert set(re.split(r"[',]", said.split("pip install ")[1])) >= set(
-        bounds.split("transformers")[1].split(",")
-    )
+    assert f"'{bounds}'" in said
 
 
 def test_a_newer_package_can_be_tried_all_the_same(monkeypatch):
@@ -79,7 +77,7 @@ def test_extras_are_looked_at_where_they_are_used(monkeypatch):
     installed(monkeypatch, peft=None, tensorboard="0.1")
     check_packages()
     with pytest.raises(
-        PackageError, match=r"^peft is not installed \(extra train\): run pip install 'peft>=?"
+        PackageError, match=r"^peft is not installed \(extra train\): run pip install 'peft>="
     ):
         check_packages("train", "peft")
     with pytest.raises(PackageError, match=r"peft is not installed, tensorboard 0\.1 is older"):
@@ -90,6 +88,7 @@ def test_a_failed_import_is_explained_by_the_packages_around(monkeypatch):
     assert explain(ImportError("cannot import name 'x' from 'y'", name="y")) is None
     missing = explain(ModuleNotFoundError("No module named 'peft'", name="peft"))
     assert missing is not None and "run pip install 'open-qwen-audio[train]'" in str(missing)
+    check_packages.cache_clear()
     installed(monkeypatch, torch="2.0")
     found = explain(ImportError("cannot import name 'x' from 'torch'", name="torch"))
     assert found is not None and "torch 2.0 is older" in str(found)

@@ -161,7 +161,7 @@ def _files(
             result, whole = _file(model, one.path, label, options, journal, shown)
             if plan.each is not None:
                 write_whole(plan.each[place], format_results([(one.path, result)], style))
-        except ModuleNotFoundError:  # a package that every file needs
+        except ImportError:  # a package that every file needs
             raise
         except Exception as error:  # whatever it is, hours of other recordings shall not be lost for it
             if not several:

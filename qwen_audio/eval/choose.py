@@ -68,7 +68,7 @@ def choose(
 
     Raises:
         ValueError: a name that is not known, or has no rows (then it says what makes them); an unknown task; a limit
-            below 1; nothing left; ModuleNotFoundError for a synthetic benchmark without the extra `synth`.
+            below 1; nothing left; PackageError for a synthetic benchmark without the extra `synth`.
     """
     for name in only_tasks or ():
         tasks.task_of(name)
@@ -182,7 +182,7 @@ def synthetic_installed() -> bool:
 def make(benchmark: Benchmark, synthetic: Synthetic | None) -> Chosen:
     """Held-out examples of a synthetic task, in a folder that is made once for each count and seed.
 
-    Raises ValueError for a count below 1 or a seed below 0, ModuleNotFoundError without the extra `synth`.
+    Raises ValueError for a count below 1 or a seed below 0, PackageError without the extra `synth`.
     """
     if synthetic is None:
         raise ValueError(f"{benchmark.name} needs a folder to be made in: give `synthetic`")

@@ -26,6 +26,7 @@ from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.augment import Augment
 from qwen_audio.data.channel import distort
 from qwen_audio.data.manifest import AudioRef, Example, Sample, write_manifest
+from qwen_audio.packages import check_packages
 from qwen_audio.synthetic.world import MIXED, WorldGenerator, known_tasks, source_of
 
 MANIFEST = "manifest.jsonl"
@@ -131,6 +132,7 @@ def write_world(
         raise ValueError(f"the hours are {hours:g}: give a number above 0")
     if workers < 0:
         raise ValueError(f"the workers are {workers}: give 0 or more")
+    check_packages("synth")  # before a folder is made
     _check_seed(seed)
     folder = _fresh(output)
     share = 3600 * hours / len(names)
@@ -248,6 +250,7 @@ def write_dataset(
         raise ValueError(f"kind {kind!r} makes dialogues: write them with qwen-audio sft build")
     if kind in ("manifest", "joined", "text"):
         raise ValueError(f"kind {kind!r} is not synthetic: use a generator such as speech, notes or music")
+    check_packages("synth")  # before a folder is made
     _check_seed(seed)
     _check_share(augment)
     source = source_of(kind, options or {})

@@ -75,7 +75,7 @@ Zone = dict[str, int]  # generator name -> amount
 
 def find_soundfont() -> Path:
     """The path of TimGM6mb.sf2 in the installed pretty_midi wheel (which is not imported: that is slow)."""
-    check_packages("synth", "pretty-midi")
+    check_packages("synth")
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).with_name("TimGM6mb.sf2") if spec is not None and spec.origin else None
     if path is None or not path.is_file():

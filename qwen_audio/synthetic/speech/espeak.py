@@ -97,7 +97,7 @@ class _Engine:
     """The library of this process: one voice at a time, guarded by a lock."""
 
     def __init__(self) -> None:
-        check_packages("synth", "espeakng-loader")
+        check_packages("synth")
         import espeakng_loader
 
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())

@@ -183,7 +183,7 @@ def vocabulary(language: str, size: int | None = None) -> tuple[str, ...]:
         size = ENGLISH_WORDS if language == "en" else OTHER_WORDS
     if size < 0:
         raise ValueError(f"a vocabulary cannot have {size} words: give zero or more")
-    check_packages("synth", "wordfreq")
+    check_packages("synth")
     from wordfreq import top_n_list
 
     first = DIGITS[language].split() + (_NUMBERS.split() if language == "en" else [])
