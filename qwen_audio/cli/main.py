@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from qwen_audio.cli import ask, chat, data, edit, eval, plan, sft, train, transcribe
+from qwen_audio.cli import ask, chat, data, edit, evaluate, plan, sft, train, transcribe
 from qwen_audio.cli.common import complain
 from qwen_audio.packages import PackageError, explain
 
@@ -24,8 +24,8 @@ VERBS: tuple[Callable[..., Any], ...] = (
     data.prepare,
     data.show,
     plan.plan,
-    eval.evaluate,
-    eval.report,
+    evaluate.evaluate,
+    evaluate.report,
     edit.ground,
     edit.edit,
     chat.chat,
