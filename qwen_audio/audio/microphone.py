@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from qwen_audio.audio.load import SAMPLE_RATE
-from qwen_audio.cli.ctrl_c import WAIT
 from qwen_audio.packages import check_packages
 
 BEHIND = 600.0  # seconds of a microphone that may wait to be transcribed
 BLOCK = 1600  # samples that a microphone gives at once: 0.1 s
+WAIT = 0.2  # seconds without sound after which `ended` is asked again
 
 
 def microphone(ended: Callable[[], bool] = lambda: False) -> Iterator[np.ndarray]:

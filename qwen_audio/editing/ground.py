@@ -100,9 +100,8 @@ class Finder:
     @property
     def events(self) -> list[Span]:
         """All sound events of the recording, heard in stretches of 30 s."""
-        from qwen_audio.inference.request import (
-            Request,  # late: it brings transformers, which takes seconds to import
-        )
+        # Late: it brings transformers, which takes seconds to import.
+        from qwen_audio.inference.request import Request
 
         if self._events is None:
             step = int(MAX_SECONDS * SAMPLE_RATE)

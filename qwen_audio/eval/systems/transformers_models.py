@@ -303,7 +303,7 @@ class TransformersSystem:
 
 def _quiet() -> Any:
     """Without transformers' warnings of options that it sets itself, one for every clip."""
-    from qwen_audio.model import hf
+    from qwen_audio.model import hf  # late, as all of transformers here
 
     return hf.quiet()
 
@@ -312,7 +312,7 @@ def _family(config: Any, processor: Any) -> str:
     """Which of FAMILIES a folder belongs to; ValueError for none."""
     import transformers
 
-    from qwen_audio.model import hf
+    from qwen_audio.model import hf  # late, as all of transformers here
 
     kind = type(config)
     if config.model_type == "qwen_audio":
