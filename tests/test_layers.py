@@ -115,7 +115,7 @@ def test_there_is_no_circle_of_files_whatever_is_imported_late():
 
 
 def test_an_import_inside_a_function_says_why():
-    """It is there for start-up time alone, which a comment beside it or above it says. A verb imports late as a rule."""
+    """It is there for start-up time alone, as a comment at it says. Verbs import late as a rule."""
     for path in FILES:
         if floor_of(path) in ("cli", *ABOVE):
             continue
