@@ -1,1 +1,1 @@
-"""Any sound file, stream or microphone to a 16 kHz waveform, and to a log-mel spectrogram."""
+"""Reading of sound files, streams and microphones as 16 kHz waveforms, and their log-mel spectrograms."""

@@ -1,4 +1,4 @@
-"""What a telephone, a streaming service or a messenger leaves of a wave: coded and decoded in memory.
+"""Lossy codecs of telephones, streaming services and messengers: a waveform encoded and decoded in memory.
 
     pass_codec(wave, "opus", 16000)   # (n,) float32 in, (n,) float32 out, nothing moved in time
 
@@ -21,11 +21,11 @@ from qwen_audio.audio.load import SAMPLE_RATE
 
 
 class Codec(NamedTuple):
-    """How a codec is run.
+    """Settings of one codec.
 
     encoder, decoder: names in FFmpeg; rate: samples a second that the encoder is given; format: of its
     samples; bit_rates: bits a second that may be asked for, the lowest first; options: of the encoder; delay:
-    how late, in samples of 16 kHz, its output is after the decoder has dropped what it was told to drop
+    samples at 16 kHz by which the output lags after the decoder has dropped the declared priming samples
     (a test measures it).
     """
 
@@ -42,7 +42,7 @@ _MP3 = (16000, 24000, 32000, 48000)
 _OPUS = (8000, 12000, 16000, 24000, 32000)
 _AMR = (4750, 5150, 5900, 6700, 7400, 7950, 10200, 12200)
 CODECS: dict[str, Codec] = {
-    # The quickest setting of both: three times faster, and it sounds no better than what circulates.
+    # Fastest setting of both: three times as fast, with a quality no better than that of files in circulation.
     "mp3": Codec("libmp3lame", "mp3float", 16000, "fltp", _MP3, {"compression_level": "9"}),
     "opus": Codec("libopus", "libopus", 16000, "flt", _OPUS, {"compression_level": "0"}),
     "amr": Codec("libopencore_amrnb", "amrnb", 8000, "s16", _AMR, {}, 80),
@@ -52,14 +52,14 @@ _MU = 255.0  # of the mu-law curve, ITU-T G.711
 
 
 def mu_law(wave: np.ndarray) -> np.ndarray:
-    """(n,) within -1..1 through eight bits on the mu-law curve (ITU-T G.711, continuous form) and back."""
+    """`wave` (n,) within -1..1, quantised to eight bits on the mu-law curve (ITU-T G.711, continuous form)."""
     curved = np.sign(wave) * np.log1p(np.float32(_MU) * np.abs(wave)) / np.float32(np.log1p(_MU))
     steps = np.round(curved * np.float32(127.0)) / np.float32(127.0)
     return np.sign(steps) * np.expm1(np.abs(steps) * np.float32(np.log1p(_MU))) / np.float32(_MU)
 
 
 def pass_codec(wave: np.ndarray, name: str, bit_rate: int | None = None) -> np.ndarray:
-    """`wave` (n,) at 16 kHz, within -1..1, coded and decoded: (n,) float32 within -1..1, in its place in time.
+    """Encode and decode `wave` (n,) at 16 kHz, within -1..1: (n,) float32 within -1..1, without delay.
 
     bit_rate: one of the codec's `bit_rates`, the highest if None. Raises ValueError for another codec or rate,
     for a wave that is empty or not mono, and where this build of PyAV lacks the encoder.
@@ -118,7 +118,7 @@ def _coded(wave: np.ndarray, codec: Codec, bit_rate: int) -> tuple[np.ndarray, i
 
 
 def _frames(wave: np.ndarray, encoder: av.AudioCodecContext, codec: Codec) -> Iterator[av.AudioFrame]:
-    """The wave in the encoder's frames, with silence behind it so that all of it comes out again."""
+    """The wave in the encoder's frames, followed by silence so that the decoder returns all of it."""
     size = encoder.frame_size or 1024
     count = -(-wave.size // size) + 4
     padded = np.zeros(count * size, np.float32)

@@ -1,9 +1,9 @@
-"""Opens any audio container and gives its samples: float32, mono, at the rate of the file.
+"""Decoding of any audio container to samples: float32, mono, at the rate of the file.
 
 libsndfile (soundfile) reads wav, flac, mp3, ogg and their kin; the ffmpeg inside PyAV reads the rest
 (m4a, webm, the sound of an mp4, aac ...). Only local, regular files and bytes are read: ffmpeg is handed
 an open file object and a list of plain containers, so playlists, URLs and its protocols are out of reach.
-Neither library reports every truncated file, so what was announced is compared with what was read.
+Neither library reports every truncated file, so the announced length is compared with the length read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import soundfile
 
-SAMPLE_RATE = 16_000  # Hz, what the model hears
+SAMPLE_RATE = 16_000  # Hz, the model's input
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside lies a rate in kHz or a swapped argument
 TOLERANCE = 0.01  # seconds a header may be wrong by before a file counts as truncated (one mel frame)
-MARGIN = 0.05  # seconds read around a window, so that resampling sees what lies beside it
+MARGIN = 0.05  # seconds read around a window, for the resampling filter
 LEAD = 2  # seconds decoded ahead of a window of an mp3
 CHUNK = 1 << 22  # frames per read: a length announced by a damaged header is never allocated at once
 UNKNOWN_SIZE = 0x7FFF_F000  # a chunk of this size or more was written to a pipe: its length is unknown
@@ -138,7 +138,7 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
 
 
 class Reader(soundfile.SoundFile):
-    """Reads on from where it is. soundfile seeks after every read, at which mp3 and opus lose their state."""
+    """Sequential reader. soundfile seeks after every read, at which the mp3 and opus decoders lose their state."""
 
     def seekable(self) -> bool:
         return False

@@ -1,9 +1,9 @@
-"""Sound in, features out: any recording -> 16 kHz mono float32 -> log-mel, and the lengths that follow.
+"""From any recording to a 16 kHz mono float32 waveform, to log-mel features, and the lengths that follow.
 
     wave = load_audio("speech.m4a")        # (n,) float32, 16 kHz, the whole recording
     mel = log_mel(wave[: 30 * SAMPLE_RATE])  # (80, n // 160) float32
 
-`load_audio` never shortens a recording silently; `log_mel` takes at most 30 s, all the encoder hears at once.
+`load_audio` never shortens a recording silently; `log_mel` takes at most 30 s, the encoder's longest input.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def load_audio(source: AudioSource, *, start: float = 0.0, duration: float | Non
 
 
 def source_name(source: object) -> str:
-    """What messages call the source."""
+    """Name of the source in messages."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fsdecode(os.fspath(source))
         return f"'{name if len(name) <= 300 else name[:300] + '...'}'"

@@ -1,4 +1,4 @@
-"""Sound of the default microphone, in blocks of 0.1 s at 16 kHz."""
+"""Capture of the default microphone, in blocks of 0.1 s at 16 kHz."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAIT = 0.2  # seconds without sound after which `ended` is asked again
 
 
 def microphone(ended: Callable[[], bool] = lambda: False) -> Iterator[np.ndarray]:
-    """Blocks (1600,) of the default microphone, until `ended` says so: then what it had heard comes, and no more.
+    """Blocks (1600,) of the default microphone until `ended` is true; what was captured before that is still given.
 
     Raises:
         ValueError: there is no microphone, or no PortAudio; or sound was lost because it is not taken fast enough.

@@ -1,13 +1,12 @@
-"""Any recording as a stream of 16 kHz mono pieces: the memory needed does not grow with the length.
+"""Reading of any recording as a stream of 16 kHz mono pieces, in memory that does not grow with the length.
 
     blocks = open_blocks("lecture.m4a")
     for block in blocks:  # (n,) float32, some tenths of a second to a second
         ...
     print(blocks.seconds, blocks.defect)
 
-The pieces, joined, are what `load_audio` gives for the whole recording, and what it refuses is refused here, with
-one difference: of a damaged or truncated recording all that can be read comes out, and `defect` says what is
-missing.
+The pieces, joined, equal the result of `load_audio` for the whole recording, and the same sources are refused, with
+one difference: of a damaged or truncated recording all readable samples are given, and `defect` says what is missing.
 """
 
 from __future__ import annotations
@@ -54,12 +53,12 @@ Piece = tuple[np.ndarray, int]  # (n,) float32 mono, and its rate
 class Blocks:
     """The pieces of one recording, to be iterated once.
 
-    name: what messages call it. announced: its length in seconds by its header, None if unknown; a guess where the
-    container does not say. seconds: how much has come out. defect: after the end, why there should be more.
+    name: its name in messages. announced: its length in seconds by its header, None if unknown; a guess where the
+    container does not say. seconds: length given so far. defect: after the end, why there should be more.
     """
 
     def __init__(self, source: AudioSource, *, raw_rate: int | None = None) -> None:
-        """Open a recording: all that `load_audio` takes, or an object to read bytes from that cannot be rewound.
+        """Open a recording: any source of `load_audio`, or an object to read bytes from that cannot be rewound.
 
         raw_rate: the bytes are samples without a header: 16 bits, little-endian, one channel, at this rate.
 
@@ -104,7 +103,7 @@ class Blocks:
             yield block
 
     def _waves(self) -> Iterator[np.ndarray]:
-        """The pieces at the rate of the recording, up to a sample that is no number."""
+        """The pieces at the rate of the recording, up to the first sample that is not finite."""
         piece, self._first = self._first, None
         given = 0
         while piece is not None:
@@ -160,7 +159,7 @@ class Blocks:
                 raise reader.interrupt
 
     def _file(self, handle: BinaryIO) -> Iterator[Piece]:
-        """libsndfile first; ffmpeg where that does not know the format, or for what it could not read."""
+        """The pieces by libsndfile; by ffmpeg where it does not know the format, or for the part it could not read."""
         with handle:
             unread = False
             read = 0
@@ -221,7 +220,7 @@ class Blocks:
             self.announced = hidden if hidden < float("inf") else None
 
     def _ffmpeg(self, handle: Any, containers: str, skip: int = 0, rate: int = 0) -> Iterator[Piece]:
-        """The first sound track after its first `skip` samples, which have come out at `rate`."""
+        """The first sound track after its first `skip` samples, which were given at `rate` already."""
         import av
 
         container = open_container(handle, self.name, containers)
@@ -288,12 +287,12 @@ class _OnlyRead:
     """An object to read from that offers nothing else, so that ffmpeg does not try to seek in a pipe."""
 
     def __init__(self, handle: BinaryIO) -> None:
-        # What is there at once: a reader that fills its buffer would keep a live source waiting.
+        # Returns the bytes at hand: a reader that waits for a full buffer would delay a live source.
         self._read = getattr(handle, "read1", handle.read)
         self.interrupt: KeyboardInterrupt | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Called by PyAV, which would swallow a Ctrl-C: it is kept, and the pipe ends."""
+        """Read for PyAV, which would swallow an exception such as Ctrl-C: it is kept, and the pipe ends."""
         try:
             return b"" if self.interrupt else bytes(self._read(size))
         except KeyboardInterrupt as error:
@@ -327,7 +326,7 @@ def _opened(handle: BinaryIO) -> Reader | None:
 
 
 def _beyond(handle: BinaryIO, done: int) -> Iterator[np.ndarray]:
-    """What can be read after `done` frames, in small steps up to the damage."""
+    """The samples readable after `done` frames, in small steps up to the damage."""
     file = _opened(handle)
     if file is None:
         return
