@@ -18,7 +18,7 @@ _MIDI = (
 # Tags that stand together in a prompt -> special tokens that its answers may hold.
 ANSWER_TAGS: dict[tuple[str, ...], tuple[str, ...]] = {
     (tags.TIMESTAMPS,): (*_TIMES, tags.DELIMITER),
-    (tags.QUESTION,): _TIMES,  # an answer may say when
+    (tags.QUESTION,): _TIMES,  # an answer may name times
     (tags.TRANSCRIBE, tags.DELIMITER): (tags.DELIMITER,),
     (tags.TRANSCRIBE, tags.SPEAKER_META): (tags.START_OF_ENTITY_VALUE, tags.END_OF_ENTITY_VALUE),
     (tags.AUDIO_GROUNDING,): (tags.START_OF_WORD, tags.END_OF_WORD, tags.DELIMITER),
@@ -26,8 +26,8 @@ ANSWER_TAGS: dict[tuple[str, ...], tuple[str, ...]] = {
     (tags.NAMED_ENTITY_RECOGNITION,): _ENTITY,
     (tags.SPEECH_UNDERSTANDING,): (*_ENTITY, tags.SCENARIO, tags.ACTION, tags.ENTITIES),
 }
-# What ends an answer of a dialogue, as published. An answer to a task's tags ends with the first alone.
+# Tokens that end an answer of a dialogue, as published. An answer to a task's tags ends with the first alone.
 STOPS = (tags.END_OF_TEXT, tags.IM_END, tags.IM_START)
 IN_ANY_TASK = {name for names in ANSWER_TAGS.values() for name in names}
-# An answer of a dialogue may do what an answer to any task does.
+# An answer of a dialogue may hold the tags of every task.
 IN_DIALOGUE = IN_ANY_TASK | set(STOPS)

@@ -1,4 +1,4 @@
-"""ChatML: a dialogue with recordings as the segments that the model reads.
+"""ChatML: a dialogue with recordings as segments of a prompt.
 
     <|im_start|>system\\nYou are a helpful assistant.<|im_end|>
     <|im_start|>user\\nAudio 1:<audio>...</audio>\\nwhat is that sound?<|im_end|>
@@ -42,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a user says, texts and recordings in order, and the answer; None: there is none (yet)."""
+    """A user's texts and recordings in order, and the answer; None: there is none (yet)."""
 
     query: tuple[str | Clip, ...]
     answer: str | None = None

@@ -1,12 +1,12 @@
-"""What a caller sends in a dialogue, read and checked: the published list format and OpenAI-style messages.
+"""Reading and checking of a caller's dialogue: the published list format and OpenAI-style messages.
 
     parse_query([{"audio": "dog.wav"}, {"text": "What is that sound?"}])
     parse_messages([{"role": "user", "content": [
         {"type": "input_audio", "input_audio": {"data": "UklGR...", "format": "wav"}},
         {"type": "text", "text": "What is that sound?"}]}])
 
-Messages may come from afar, so by default they carry their audio as data and cannot name a file; nothing is
-ever fetched from a URL. Every fault is a ChatError that says which message and which part of it.
+Messages may come from a network, so by default they carry their audio as data and cannot name a file; nothing is
+ever fetched from a URL. Every fault is a ChatError that names the message and the part of it.
 """
 
 from __future__ import annotations

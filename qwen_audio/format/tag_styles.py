@@ -1,4 +1,4 @@
-"""What stands between the audio and the answer: the format's tags, one id for each data set, or nothing.
+"""Prompt styles between the audio and the answer: the format's tags, one id for each data set, or nothing.
 
 The format's own style is "hierarchical" (tasks.py). The other two exist to be compared with it, as the paper's
 section on tags does (arXiv 2311.07919, section 3.2): with "dataset" one token says which source and task an example
@@ -75,7 +75,7 @@ class TagStyle:
         self.datasets = dict(datasets or {})
 
     def prompt(self, example: Example, *, as_question: bool = False) -> list[Segment]:
-        """What stands before the answer of an example, none of it labelled; see `tasks.example_prompt`.
+        """The prompt before an example's answer, none of it labelled; see `tasks.example_prompt`.
 
         Empty for style "none" and a task that is not put as a question. ValueError for a data set that the table
         does not have.

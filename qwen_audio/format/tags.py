@@ -1,4 +1,4 @@
-"""The table of special tokens: names, order, and the few facts every other module needs about them.
+"""The table of special tokens: their names, their order, and functions that build and read tags.
 
 The published vocabulary has 3,522 special tokens after its 151,643 byte-pair tokens. They are made here by
 rule in the published order, so that the n-th name always has the id `base vocabulary + n`. No other module

@@ -1,7 +1,7 @@
-"""The tasks as rows of data: which tags ask for a task, how its answer is written, how it is scored.
+"""The table of tasks: the tags of each prompt, the form of its answer, its metric.
 
 `TASKS` is the only place that decides a form. Prompts, training sequences and the parser (tasks.py) follow
-it, and a test holds docs/format.md to it. No two tasks share a prompt. Where the published release has no
+it, and a test compares docs/format.md with it. No two tasks share a prompt. Where the published release has no
 form for a task, the row is built from published special tokens, so that a published checkpoint can read it.
 """
 
@@ -83,7 +83,7 @@ def _analysis(
 
 
 def _question(slug: str, abbreviation: str, title: str, group: str, question: str) -> Task:
-    # The published prompt says <|en|> whatever is heard; so does training, as a caller may not know.
+    # The published prompt says <|en|> for any audio; so does training, as a caller may not know the language.
     asked = (tags.START_OF_ANALYSIS, ENGLISH, tags.QUESTION)
     return Task(slug, abbreviation, title, group, "accuracy", question, *asked, "", {}, "answer")
 

@@ -180,7 +180,7 @@ def _question(row: Task, example: Example) -> str:
 def render(example: Example, *, as_question: bool = False) -> list[Segment]:
     """Whole training sequence after the audio span(s), ending in `<|endoftext|>`.
 
-    Labelled: the answer, `<|endoftext|>`, and the audio-language tag where it tells the truth about the
+    Labelled: the answer, `<|endoftext|>`, and the audio-language tag where it is true of the
     example (a prompt that fixes `<|en|>` for a barking dog, or `<|unknown|>` for speech whose language is the
     question, would teach a wrong language). Raises ValueError where the example lacks what the task needs.
     """
@@ -221,7 +221,7 @@ _HEADER = re.compile(
 def parse(task: str, text: str, choices: Sequence[str] | None = None) -> Parsed:
     """Read a generated string, with or without the prompt in front; never raises for any `text`.
 
-    What could not be read, and what was repaired, is in `problems`; with `choices`, so is a class, an event or a
+    Unreadable and repaired parts are reported in `problems`; with `choices`, so is a class, an event or a
     keyword that is none of them (case does not count). Everything from the first `<|endoftext|>` or `<|im_end|>` on
     is left out. ValueError for an unknown task.
     """
@@ -265,7 +265,7 @@ def _named(row: Task, parsed: Parsed) -> list[str]:
 
 
 def _after_form(row: Task, head: str, body: str) -> str | None:
-    """What follows the tags of one of the task's forms; `head` is task, text language and times."""
+    """The text after the tags of one of the task's forms; `head` is task, text language and times."""
     for form in row.forms.values():  # at most one of them matches
         tail = "".join(form[1:])
         if head.startswith(row.task_tag) and head.endswith(form[0]) and body.startswith(tail):

@@ -1,4 +1,4 @@
-"""Plain-text helpers of the answers: the spoken form of a transcript, and white space."""
+"""Plain-text helpers for answers: the spoken form of a transcript, and white space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def collapse_spaces(text: str) -> str:
 
 
 def spoken_form(text: str) -> str:
-    """Lower case, no punctuation, white space collapsed: what `<|wo_itn|>` promises.
+    """Lower case, no punctuation, white space collapsed: the form under `<|wo_itn|>`.
 
     Kept: an apostrophe between letters (don't), and `.`, `,` or `:` between digits (3.14). Every other mark
     of the Unicode punctuation classes becomes a space, or nothing between two characters of a script that is

@@ -1,8 +1,8 @@
-"""Word times as text: `<|0.00|><|sil|><|0.54|>mian<|0.86|>tiao<|1.17|>` and back.
+"""Word times as text: writing and parsing of `<|0.00|><|sil|><|0.54|>mian<|0.86|>tiao<|1.17|>`.
 
 A time tag is a boundary on a 10 ms grid from 0.00 to 30.00 s. Abutting words share one tag, and every gap
 holds `<|sil|>`. Rendering refuses words that cannot be written so; parsing accepts any string, because a
-model may write anything, and reports what it had to repair.
+model may write anything, and reports each repair.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qwen_audio.format.tags import Segment
 
 @dataclass(frozen=True)
 class Word:
-    """A word and where it is spoken, in seconds from the start of the audio."""
+    """A word with its start and end, in seconds from the start of the audio."""
 
     word: str
     start: float
@@ -28,8 +28,8 @@ class Word:
 
 @dataclass(frozen=True)
 class Span:
-    """What is heard from `start` to `end`, in seconds: `label` names the event or the speaker; `text` is what
-    is said. Spans may overlap."""
+    """An event or a turn from `start` to `end`, in seconds: `label` names the event or the speaker; `text` is the
+    transcript. Spans may overlap."""
 
     label: str
     start: float
@@ -115,7 +115,7 @@ def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
     """Spans (a word, silence or nothing) and their boundaries in ticks, one more than there are spans."""
     names: list[str] = []
     times: list[int | None] = [0]
-    pending = ""  # what stands since the last boundary
+    pending = ""  # the text since the last boundary
 
     def close(tick: int | None) -> None:
         nonlocal pending
@@ -146,14 +146,14 @@ def _read(text: str, repairs: list[str]) -> tuple[list[str], list[int | None]]:
         elif match.group() in tags.SPECIAL_INDEX:
             repairs.append(f"unexpected tag {match.group()}")
         else:
-            put(match.group())  # looks like a tag and is none: it is text
+            put(match.group())  # shaped like a tag but not one: text
     rest = " ".join(text[position:].split())
     if rest:
         put(rest)
     if pending:
         repairs.append(f"no end time for {pending!r}")
         close(None)
-    # a time without a word is the end of a silence, which only what follows makes worth telling
+    # A time at the end without a word closes a silence, which matters only before another word: it is dropped.
     while names and not names[-1]:
         names.pop()
         if (tick := times.pop()) is not None and tick > 0:
@@ -278,7 +278,7 @@ def parse_spans(text: str) -> ParsedSpans:
             if match.group() in tags.SPECIAL_INDEX:
                 repairs.append(f"unexpected tag {match.group()}")
             else:
-                names.append(match.group())  # looks like a tag and is none: it is text
+                names.append(match.group())  # shaped like a tag but not one: text
             continue
         tick = _tick(match.group(1))
         if names:

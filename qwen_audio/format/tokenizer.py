@@ -1,4 +1,4 @@
-"""The tokenizer: byte-level BPE with the published special tokens after the base vocabulary.
+"""The tokenizer: byte-level BPE, with the published special tokens after the base vocabulary.
 
 Three ways to get one: from the published tiktoken file, trained on texts, or 256 bytes with no merges for
 tiny models. All three split, normalise (NFC) and number the special tokens in the same way. Special tokens

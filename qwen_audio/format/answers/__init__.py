@@ -1,4 +1,4 @@
-"""The bodies of answers: what stands between the prompt and `<|endoftext|>`, written and read back.
+"""The bodies of answers, the text between the prompt and `<|endoftext|>`: writing and parsing.
 
 Each kind of body is one `Body`: `render(example, form)` gives labelled segments, `parse(text)` reads a
 generated string into a `Parsed` and never raises, `ask(example)` is the answer where the task is put as a

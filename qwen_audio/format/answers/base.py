@@ -1,4 +1,4 @@
-"""What every kind of answer is made of: the answer as data, how a kind is written and read, small helpers."""
+"""Parts shared by all kinds of answers: the answer as data, the interface of a kind, small helpers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Parsed:
 
     text: the plain answer; language: code of the audio language if the string named one; words, spans: with
     times in seconds; label: the class of a classification task; fields: named parts (pitch, slots ...);
-    problems: one sentence for each thing that was not as the format wants it.
+    problems: one sentence for each deviation from the format.
     """
 
     text: str
@@ -66,7 +66,7 @@ def plain(text: str) -> Segment:
 
 
 def with_times(text: str) -> list[Segment]:
-    """Text in which time tags, such as `<|2.33|>`, are special tokens and all else is user data."""
+    """Segments of a text: time tags, such as `<|2.33|>`, as special tokens, all else as user data."""
     return [
         tag(piece) if special and TIME_TAG.fullmatch(piece) else plain(piece)
         for piece, special in tags.split_tags(text)

@@ -1,4 +1,4 @@
-"""Answers about one note of music: all that is known of it, or its pitch alone."""
+"""Answers about one note of music: a full analysis, or its pitch alone."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from qwen_audio.format.text import collapse_spaces, spoken_form
 
 
 def transcript_of(text: str, form: str) -> str:
-    """A transcript as the form wants it: written ("itn") or spoken."""
+    """The transcript in the given form: written ("itn") or spoken."""
     return collapse_spaces(text) if form == "itn" else spoken_form(text)
 
 
 def _render_transcript(example: Example, form: str) -> list[Segment]:
     text = transcript_of(example.text, form)
-    return [plain(text)] if text else []  # an empty transcript is what silence should give
+    return [plain(text)] if text else []  # the transcript of silence is empty
 
 
 def _render_text(example: Example, form: str) -> list[Segment]:
@@ -29,7 +29,7 @@ def _parse_transcript(text: str) -> Parsed:
 
 
 def _parse_text(text: str) -> Parsed:
-    """As a transcript, but it cannot be empty."""
+    """Parse as a transcript, but report an empty one."""
     parsed = _parse_transcript(text)
     if not parsed.text:
         parsed.problems.append(_EMPTY)

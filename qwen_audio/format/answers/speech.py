@@ -1,4 +1,4 @@
-"""Answers about what was said: several transcripts at once, a dialect, an intent with slots, named entities."""
+"""Answers about speech: several transcripts at once, a dialect, an intent with slots, named entities."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ _TIMES = re.compile(r"\s*((?:<\|[0-9]{1,2}\.[0-9]{2}\|>)*)(.*)", re.S)
 
 
 def _parse_keyword(text: str) -> Parsed:
-    """A keyword runs from one `<|startofword|>` to the next `<|endofword|>`; what lies elsewhere is reported."""
+    """Parse keywords, each from `<|startofword|>` to the next `<|endofword|>`; text outside them is reported."""
     names: list[str] = []
     words: list[Word] = []
     problems: list[str] = []
