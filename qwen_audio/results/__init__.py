@@ -1,1 +1,1 @@
-"""What comes out: text, words with times, subtitles."""
+"""Results of the model: text, words with times, subtitles."""

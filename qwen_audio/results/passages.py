@@ -1,4 +1,4 @@
-"""A passage of a transcription, what is said between two pauses, and how words and passages are joined to a text."""
+"""Passages of a transcription (the speech between two pauses), and the joining of words and passages to a text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNSPACED = frozenset({"zh", "zh_tr", "ja"})
 
 @dataclass(frozen=True)
 class Passage:
-    """What is said between two pauses: from `start` to `end`, in seconds of the recording.
+    """The transcript between two pauses, from `start` to `end` in seconds of the recording.
 
     language, words and problems as in Transcription, for this passage alone.
     """

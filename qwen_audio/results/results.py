@@ -1,4 +1,4 @@
-"""What the model's answers look like in Python, and the same as text, JSON, subtitles and TextGrid."""
+"""The model's answers as Python objects, and their output as text, JSON, subtitles and TextGrid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMED_STYLES = ("srt", "vtt")  # subtitles are made of words with times
 
 
 class Result(Protocol):
-    """What every result has: the answer as text, and everything known as plain data."""
+    """Interface of every result: the answer as text, and the whole result as plain data."""
 
     @property
     def text(self) -> str: ...
@@ -41,8 +41,8 @@ class Transcription:
     language: code of the spoken language, given or predicted; "unknown" outside the eight tagged languages, or
     without speech. In a recording with several, the one that is spoken longest; each segment has its own.
     words: words with start and end in seconds, or None when times were not asked for.
-    problems: one sentence for each thing that had to be repaired, for an answer that was stopped early, and for a
-    recording of which a part could not be read.
+    problems: one sentence for each repair, for an answer that was stopped early, and for a recording of which a part
+    could not be read.
     segments: the same by passages between pauses.
     duration: seconds of the recording, None if not known.
     """

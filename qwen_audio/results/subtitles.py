@@ -1,4 +1,4 @@
-"""Transcriptions with times as files of other programs: SRT, WebVTT, and TextGrid for Praat.
+"""Transcriptions with times in the formats of other programs: SRT, WebVTT, and TextGrid for Praat.
 
 A subtitle holds words of one passage: at most 42 characters and 6 s, and no pause over 0.8 s, after the usual
 broadcast guidelines. A TextGrid divides the whole recording: every moment is in one interval of each tier.
