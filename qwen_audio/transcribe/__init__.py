@@ -1,10 +1,10 @@
-"""Recordings of any length: decoded piece by piece, cut at pauses, transcribed in batches, put together again.
+"""Transcription of recordings of any length: decoded piece by piece, cut at pauses, transcribed in batches, joined.
 
-blocks.py     any file or pipe as 16 kHz mono pieces, in bounded memory
-speech.py     where there is speech: probabilities of a small network, or anything that is not silent
+speech.py     speech detectors: the probabilities of a small network, or anything that is not silent
 segments.py   windows of at most 30 s around the speech
-job.py        windows to text, in order, with times
-journal.py    what a killed job had finished
+recording.py  windows to text, in order, with times
+journal.py    the finished windows of a job, kept on disk so that a killed job can be continued
 live.py       pipes and microphones, with partial results
-ctrl_c.py     Ctrl-C as the end of such a source
+
+audio/stream.py gives the pieces of a file or a pipe; cli/ctrl_c.py makes Ctrl-C the end of a live source.
 """

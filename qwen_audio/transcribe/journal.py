@@ -1,7 +1,8 @@
-"""What a job has finished, on the disk as it comes: a job that is killed at any moment goes on from there.
+"""Journal of a job: finished windows are written to disk at once, so that a killed job continues from there.
 
-The file has one JSON object a line: first what the job is (recording, model, options), then each window with what
-was transcribed, in the order it came, and at the end how the recording ended. A line that a kill cut short is dropped.
+The file has one JSON object a line: first the job (recording, model, options), then each window with its
+transcription, in the order of completion, and at the end how the recording ended. A line cut short by a kill is
+dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ EDGE = 1 << 20  # bytes at both ends of a file that are hashed: hours of sound a
 
 
 def fingerprint(path: str | Path) -> dict[str, Any]:
-    """What tells whether a file has changed: its size, its time, and a hash of its first and last MiB."""
+    """Size, modification time and a hash of the first and last MiB of a file, which show whether it has changed."""
     about = os.stat(path)
     total = hashlib.sha256()
     with open(path, "rb") as file:
@@ -36,7 +37,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, job: dict[str, Any]) -> None:
-        """Read what an earlier run of the same job left, or begin a file.
+        """Read the journal of an earlier run of the same job, or begin a file.
 
         Raises:
             ValueError: another process is writing it, or the file is none of this kind.
@@ -66,26 +67,26 @@ class Journal:
             self._write([job])
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Note finished windows; each row has its `number`."""
+        """Write finished windows; each row has its `number`."""
         self._write(rows)
         self.rows |= {row["number"]: row for row in rows}
 
     def finish(self, end: dict[str, Any]) -> None:
-        """Note how the recording ended."""
+        """Write how the recording ended."""
         self._write([{"end": end}])
         self.end = end
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Close the file, which stays."""
         self._file.close()
 
     def remove(self) -> None:
-        """The output is written: nothing is left to continue."""
+        """Delete the journal: the output is written, and nothing is left to continue."""
         self.path.unlink(missing_ok=True)
         self._file.close()
 
     def _read(self, content: bytes) -> tuple[dict[str, Any] | None, int]:
-        """The first line, and how many bytes are whole lines; the others go to `rows` and `end`."""
+        """The first line, and the number of bytes in whole lines; the other lines go to `rows` and `end`."""
         header: dict[str, Any] | None = None
         whole = 0
         for line in content.splitlines(keepends=True):
@@ -113,5 +114,5 @@ class Journal:
 
 
 def _own(content: bytes) -> bool:
-    """Whether a file without a whole first line is the beginning of one of ours."""
+    """True if a file without a whole first line is the beginning of a journal."""
     return b'{"job": '.startswith(content[:8]) or content.startswith(b'{"job": ')

@@ -1,4 +1,4 @@
-"""Sound that is still being made: what was said as soon as it ends, and what is being said until then.
+"""Live transcription: final passages as soon as they end, and partial ones until then.
 
 live = Live(engine, Options())
 for block in microphone():
@@ -17,34 +17,34 @@ from qwen_audio.results.passages import Passage
 from qwen_audio.transcribe.recording import Options, passage_of
 from qwen_audio.transcribe.segments import Segmenter, Window
 
-REFRESH = 1.0  # seconds of new sound after which what is being said is transcribed again
+REFRESH = 1.0  # seconds of new sound after which the open passage is transcribed again
 
 
 class Live:
-    """Feeds blocks (n,) float32 at 16 kHz of one source to an engine; see the module."""
+    """Transcriber of blocks (n,) float32 at 16 kHz of one source; see the module."""
 
     def __init__(self, engine: Engine, options: Options, refresh: float = REFRESH) -> None:
         """refresh: seconds of new sound after which `partial` transcribes again."""
         self.engine, self.options, self.refresh = engine, options, refresh
         self._segmenter = Segmenter(options.detect)
         self._partial: Passage | None = None
-        self._transcribed = 0  # samples that had come when _partial was made
+        self._transcribed = 0  # samples fed when _partial was made
 
     @property
     def seconds(self) -> float:
-        """How much sound has come."""
+        """Seconds of sound fed so far."""
         return self._segmenter.position / SAMPLE_RATE
 
     def feed(self, block: np.ndarray) -> list[Passage]:
-        """What has ended with this block."""
+        """Passages that have ended with this block."""
         return self._final(self._segmenter.feed(block))
 
     def finish(self) -> list[Passage]:
-        """What the end of the sound ends."""
+        """The last passages, at the end of the sound."""
         return self._final(self._segmenter.finish())
 
     def partial(self) -> Passage | None:
-        """What is being said, from its beginning; None in a pause. Transcribed anew every `refresh` seconds."""
+        """The open passage, from its beginning; None in a pause. Transcribed anew every `refresh` seconds."""
         window = self._segmenter.open_window()
         if window is None:
             self._partial = None

@@ -1,10 +1,10 @@
-"""Windows to text: requests in batches, results in the order of the recording.
+"""Transcription of windows: requests in batches, results in the order of the recording.
 
     for passage in transcribe_blocks(engine, blocks, Options(word_timestamps=True)): ...
 
-Windows are taken a fixed number at a time and sorted by length there, so that a batch holds rows of like length and
-the sound of a group alone is in memory; which windows share a batch depends on the recording alone, so a job that was
-continued repeats what an uninterrupted one does.
+Windows are taken in groups of a fixed number and sorted by length in each, so that a batch holds rows of similar
+length and only one group's sound is in memory. Which windows share a batch depends on the recording alone, so a
+continued job gives the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from qwen_audio.transcribe.segments import Window, windows_of
 from qwen_audio.transcribe.speech import DETECTORS
 
 AHEAD = 4  # batches that are sorted together
-OnPassages = Callable[[float, bool], None]  # seconds of the recording that are done; were they known already?
+OnPassages = Callable[[float, bool], None]  # seconds of the recording that are done; True if from the journal
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to transcribe; see `QwenAudio.transcribe`. ValueError for a language or a detector there is not."""
+    """Options of a transcription; see `QwenAudio.transcribe`. ValueError for an unknown language or detector."""
 
     language: str | None = None
     word_timestamps: bool = False
@@ -74,15 +74,15 @@ def transcribe_blocks(
 ) -> Iterator[Passage]:
     """Passages of a recording that comes in blocks (n,) float32 at 16 kHz, in order.
 
-    ahead: batches of windows that are waited for before the first of them is transcribed; 0: none is waited for.
-    journal: where finished windows are noted, and from which they are taken.
+    ahead: batches of windows collected before the first of them is transcribed; 0: each window by itself.
+    journal: finished windows are written to it, and those already in it are not transcribed again.
     """
     size = max(1, ahead * options.batch_size)
     windows = enumerate(windows_of(blocks, options.detect))
     done = 0.0
     while group := list(islice(windows, size)):
         found: dict[int, Passage | None] = {}
-        # Batches of a group are not in the order of the recording: each counts by its share of the sound.
+        # Batches of a group are not in the order of the recording: each adds its share of the sound to the progress.
         begun, last = done, group[-1][1].end / SAMPLE_RATE
         total, heard = sum(len(window.wave) for _, window in group), 0
         by_length = sorted(group, key=lambda item: len(item[1].wave))
@@ -121,7 +121,7 @@ def transcribe_all(
     journal: Journal | None = None,
     on_passages: OnPassages | None = None,
 ) -> Transcription:
-    """The whole recording. What could not be read of it is told in `problems`."""
+    """The transcription of the whole recording. A part that could not be read is reported in `problems`."""
     if journal is not None and journal.end is not None:  # all was done, only the output was not written
         numbers = sorted(journal.rows)
         kept = [_from_data(journal.rows[number]["passage"]) for number in numbers]
@@ -138,14 +138,14 @@ def transcribe_all(
 def whole_of(
     passages: list[Passage], timed: bool, *, duration: float | None = None, defect: str | None = None
 ) -> Transcription:
-    """The transcription that passages make up; its language is the one that is spoken longest."""
+    """The transcription made of passages; its language is the one that is spoken longest."""
     seconds: dict[str, float] = {}
     for passage in passages:
         seconds[passage.language] = seconds.get(passage.language, 0.0) + passage.end - passage.start
     words = [word for passage in passages for word in passage.words or []]
     problems = []
     for passage in passages:
-        # Where a problem is only matters when there is more than one place.
+        # A problem is named with its place only where there are several passages.
         place = f"{passage.start:.2f} s to {passage.end:.2f} s: " if len(passages) > 1 else ""
         problems += [f"{place}{problem}" for problem in passage.problems]
     return Transcription(
@@ -159,7 +159,7 @@ def whole_of(
 
 
 def passage_of(window: Window, output: Output, timed: bool) -> Passage | None:
-    """What was said in a window, with times of the recording; None if that is nothing."""
+    """The passage of a window, with times of the recording; None if it has no text."""
     spoken = output.language or "unknown"
     first = window.first / SAMPLE_RATE
     last = first + len(window.wave) / SAMPLE_RATE
@@ -188,7 +188,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 
 def _trim() -> None:
-    """Every batch has other sizes, and the holes they leave in the heap would add up to 500 MB in three hours."""
+    """Return freed memory to the system: batches of varying sizes leave holes in the heap, 500 MB in three hours."""
     if trim := _malloc_trim():
         trim(0)
 

@@ -1,11 +1,11 @@
-"""Cuts a stream of sound into windows of at most 30 s around what is said.
+"""Cutting of a stream of sound into windows of at most 30 s around the speech.
 
 A window is an utterance: speech between two pauses of at least half a second, with 0.2 s of sound on both sides.
-Where it begins and ends depends only on the sound near it, not on what came before or on how the stream was divided
+Its start and end depend only on the sound near it, not on the sound before or on how the stream was divided
 into blocks, so a recording that was cut at a pause gives the same windows as the whole:
 
-- Frames of the detector (32 ms, counted from the start of the recording) only say roughly where speech is. It is
-  then heard again by itself, in frames counted from its loudest sample, which is the same however it was cut.
+- Frames of the detector (32 ms, counted from the start of the recording) only say roughly where speech is. A second
+  detector then scores that stretch alone, in frames counted from its loudest sample, which is the same for any cut.
 - The edge itself is a sample: where the envelope crosses a level below the loudest of the speech beside it.
 - Pauses are measured between such edges.
 - An utterance that is too long is cut at its quietest place between 12 s and 29 s after its start.
@@ -24,26 +24,26 @@ from qwen_audio.audio.features import MAX_SAMPLES
 from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.transcribe.speech import FRAME, detector
 
-# Seconds, but for the probabilities and the levels.
-# Probabilities at which speech begins and ends; two, so that it does not flicker. First they are low, so that hardly
-# anything depends on where the frames happen to begin; when it is heard again, frames that are SURE decide.
+# All in seconds, except the probabilities and the levels.
+# Probabilities at which speech begins and ends; two, so that it does not flicker. In the first pass they are low, so
+# that little depends on the offset of the frames; in the second pass frames that are SURE decide.
 BEGIN, END = 0.2, 0.15
 BEGIN_AGAIN, END_AGAIN = 0.3, 0.2
 PAUSE = 0.5  # between two edges: here an utterance ends
 SURE_PAUSE = 0.8  # between two frames of speech: the edges cannot be nearer than PAUSE
-NEAR = 0.35  # between two frames of speech: up to here they are heard again together
-LEAD, TAIL = 0.3, 0.3  # heard again before and after them
-LOUDEST = 2.0  # from their start: where the loudest sample is looked for ...
+NEAR = 0.35  # between two frames of speech: up to here they share one second pass
+LEAD, TAIL = 0.3, 0.3  # of sound before and after them in the second pass
+LOUDEST = 2.0  # from their start: the stretch searched for the loudest sample ...
 MARGIN = 0.15  # ... and beyond both ends, so that it is the same one where these differ by some frames
 SURE = 0.5  # probability of a frame that is surely speech ...
-SPEECH = 0.2  # ... less of them in an utterance is a click, a cough or a bar of music (docs/transcribe.md)
+SPEECH = 0.2  # ... less of that in an utterance is a click, a cough or a bar of music (docs/transcribe.md)
 CONTEXT = 0.2  # of sound around an utterance; under half a pause, so that windows never overlap
 LONGEST = 29.5  # of an utterance, so that it fits with its context into 30 s
-CUT_FROM, CUT_TO = 12.0, 29.0  # where an utterance that is longer is cut
-CUT_QUIET = 0.1  # over which quiet is measured there
-RELIEF = 1.0  # between two looks at a stretch that has no sure pause
+CUT_FROM, CUT_TO = 12.0, 29.0  # after its start: the range in which a longer utterance is cut
+CUT_QUIET = 0.1  # over which the level is averaged there
+RELIEF = 1.0  # between two checks of a stretch that has no sure pause
 SMOOTH = 0.01  # of the envelope
-OUTSIDE, INSIDE = 0.15, 0.25  # how far an edge is looked for around the edge of a frame
+OUTSIDE, INSIDE = 0.15, 0.25  # search range for an edge, outside and inside the edge of a frame
 BELOW_PEAK = 1e-3  # power (-30 dB) of an edge relative to the loudest of its speech ...
 ABOVE_FLOOR = 4.0  # ... but 6 dB above the quietest of the pause ...
 LOUD_FLOOR = 0.05  # as a share of the loudest: what is louder is no pause
@@ -69,7 +69,7 @@ def samples(seconds: float) -> int:
 
 
 class Segmenter:
-    """Takes the blocks of one recording, gives windows in order; holds about half a minute of sound and a block.
+    """Cuts the blocks of one recording into windows, in order; holds about half a minute of sound and a block.
 
     for window in segmenter.feed(block): ...
     for window in segmenter.finish(): ...
@@ -83,7 +83,7 @@ class Segmenter:
             self._probability(np.zeros(FRAME, np.float32))
         self._wave = np.zeros(0, np.float32)  # the sound that may still be needed, from sample _offset on
         self._offset = 0
-        self._heard = 0  # samples that the detector has heard
+        self._heard = 0  # samples that the detector has scored
         self._speaking = False
         self._regions: list[list[int]] = []  # [first, last + 1) of speech since the last sure pause
         self._resumed: int | None = None  # where an utterance goes on after a cut
@@ -97,7 +97,7 @@ class Segmenter:
 
     @property
     def _seen(self) -> int:
-        """Samples that count: what was taken beyond the last frame depends on how the recording was divided."""
+        """Samples in use: those beyond the last frame are not, as they depend on how the recording was divided."""
         return min(self._heard, self.position)
 
     def feed(self, block: np.ndarray) -> list[Window]:
@@ -119,7 +119,7 @@ class Segmenter:
         return windows + self._close()
 
     def open_window(self) -> Window | None:
-        """The speech that goes on now, as far as it has been heard; None in a pause."""
+        """The utterance not yet ended, up to the last frame; None in a pause."""
         if not self._regions:
             return None
         found = self._utterances()
@@ -149,14 +149,14 @@ class Segmenter:
         return []
 
     def _begin(self) -> int:
-        """An early bound of where the open speech begins."""
+        """A lower bound of the start of the open speech."""
         if self._resumed is not None:
             return self._resumed
         return max(0, self._regions[0][0] - samples(OUTSIDE + CONTEXT))
 
     def _forget(self) -> None:
         keep = self._begin() if self._regions else self._heard
-        # What is heard again begins up to OUTSIDE + LEAD and a frame earlier, its edge and context before that.
+        # The second pass begins up to OUTSIDE + LEAD and a frame earlier; its edge and context lie before that.
         keep = max(self._offset, keep - samples(2 * OUTSIDE + LEAD + CONTEXT) - 2 * FRAME)
         self._wave = self._wave[keep - self._offset :]
         self._offset = keep
@@ -170,16 +170,16 @@ class Segmenter:
         return windows
 
     def _relieve(self) -> list[Window]:
-        """Much speech without a sure pause: gives what has surely ended, and cuts what is too long."""
+        """Windows of a long stretch without a sure pause: utterances that have surely ended, and cuts of long ones."""
         found = self._utterances()
         lately = self._heard - SAMPLE_RATE
-        # Heard by itself the rest is no speech, unless it has just begun.
+        # By the second pass the rest is no speech, unless it has just begun.
         if not found or found[-1][1] < lately:
             self._go_on(lately, resumed=False)
             return self._windows(found)
         *done, (start, _, resumed, spoken) = found
         windows = self._windows(done)
-        # The edge at the end is not known yet; from here on it cannot change where the cut is.
+        # The end is not known yet; beyond this length it cannot move the cut.
         if self._heard - start > samples(LONGEST + 0.5):
             cut = self._quietest(start, start + samples(CUT_TO))
             said = spoken >= samples(SPEECH)
@@ -191,7 +191,7 @@ class Segmenter:
         return windows
 
     def _go_on(self, start: int, resumed: bool) -> None:
-        """What was before a sample is done with."""
+        """Drop the speech before a sample."""
         later = [region for region in self._regions if region[1] > start] or [[start, self._heard]]
         later[0][0] = min(start, self._heard - FRAME)
         self._regions = later
@@ -207,7 +207,7 @@ class Segmenter:
         return given
 
     def _utterances(self) -> list[tuple[int, int, bool, int]]:
-        """(start, end, whether it goes on after a cut, samples that are surely speech) of each."""
+        """(start, end, True if it continues after a cut, samples that are surely speech) of each utterance."""
         found: list[tuple[int, int, bool, int]] = []
         regions = self._heard_again()
         if not regions:
@@ -227,9 +227,9 @@ class Segmenter:
         return found
 
     def _heard_again(self) -> list[list[int]]:
-        """The regions of speech in frames that are counted from a sample of the speech itself.
+        """The regions of speech by the second pass, in frames counted from the loudest sample of the speech.
 
-        Each has the samples of its frames that are surely speech as its third number.
+        Each has the number of samples in its frames that are surely speech as its third entry.
         """
         groups: list[list[int]] = []
         for first, last in self._regions:
@@ -241,26 +241,27 @@ class Segmenter:
         heard = self._given
         for group in groups:
             if group[1] <= heard:
-                continue  # all of it was heard with the one before
+                continue  # all of it was in the second pass of the one before
             found, heard = self._hear(group, regions[-1][1] if regions else self._given)
             regions += found
         return regions
 
     def _hear(self, group: list[int], after: int) -> tuple[list[list[int]], int]:
-        """Regions around a group, later than `after`, and the sample up to which was listened."""
+        """Regions around a group, later than `after`, and the sample up to which the second pass went."""
         first, last = group
         low = max(first - samples(MARGIN), self._offset)
         loudest = low + int(
             np.argmax(self._power(low, min(last, first + samples(LOUDEST)) + samples(MARGIN)))
         )
-        # As many frames before the loudest as its onset asks for: the network then starts at the same sample.
+        # A whole number of frames before the loudest sample, enough for its onset, so that the network always starts
+        # at the same sample.
         lead = loudest - min(loudest, self._onset(group)) + samples(LEAD)
         begin = loudest - -(-lead // FRAME) * FRAME
         self._again.reset()
         regions: list[list[int]] = []
         speaking = False
         at = begin
-        # Until it is quiet by what is heard here, not by where the group is said to end.
+        # Up to a pause by this pass, not to the end that the first pass gave the group.
         while at < max(last, (regions[-1][1] if regions else last) + samples(TAIL)) and at < self._seen:
             probability = self._again(self._padded(at))
             speaking = probability >= (END_AGAIN if speaking else BEGIN_AGAIN)
@@ -293,13 +294,13 @@ class Segmenter:
         return self._wave[max(0, first - self._offset) : max(0, last - self._offset)]
 
     def _padded(self, at: int) -> np.ndarray:
-        """The frame at a sample, with silence for what lies outside of the recording."""
+        """The frame at a sample, zeros outside of the recording."""
         frame = self._part(at, min(at + FRAME, self._seen))
         before = min(FRAME, max(0, self._offset - at))
         return np.pad(frame, (before, FRAME - before - len(frame)))
 
     def _power(self, first: int, last: int, width: float = SMOOTH) -> np.ndarray:
-        """Mean power around each of the samples [first, last), or of those that there are."""
+        """Mean power around each of the samples [first, last) that are in memory."""
         size = samples(width)
         low, high = max(first - size, self._offset), min(last + size, self._seen)
         power = uniform_filter1d(np.square(self._part(low, high), dtype=np.float64), size, mode="constant")
@@ -322,7 +323,7 @@ class Segmenter:
         return low + int(loud[0])
 
     def _offset_edge(self, region: list[int]) -> int:
-        """The sample after which the speech of a region has ended, likewise."""
+        """The sample after which the speech of a region has ended; the end of its last frame if noise hides it."""
         low = max(region[1] - samples(INSIDE), region[0])
         high = min(region[1] + samples(OUTSIDE), self._seen)
         power = self._power(low, high)
@@ -332,7 +333,7 @@ class Segmenter:
         return low + int(loud[-1]) + 1
 
     def _apart(self, region: list[int], after: list[int], pause: float) -> bool:
-        """Whether a pause of so many seconds lies between two regions."""
+        """True if a pause of at least `pause` seconds lies between two regions."""
         if after[0] - region[1] < samples(pause - 2 * OUTSIDE):
             return False
         return self._onset(after) - self._offset_edge(region) >= samples(pause)

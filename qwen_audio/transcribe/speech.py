@@ -1,6 +1,6 @@
-"""Where there is something to transcribe: one probability for every 32 ms.
+"""Speech detectors: one probability for every 32 ms.
 
-Two detectors. "speech" is the Silero network (MIT licence; the wheels carry the network and what runs it). Of those
+Two detectors. "speech" is the Silero network (MIT licence; the wheels carry the network and its runtime). Of those
 that were compared on real and synthetic clips (docs/transcribe.md) it alone tells speech from noise and music.
 "sound" takes for speech whatever is not silent: for songs, and for recordings that are known to be all speech.
 """
@@ -11,20 +11,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-FRAME = 512  # samples at 16 kHz: what the network hears at once
-SILENT = 10 ** (-50 / 20)  # root mean square of a frame, at full scale 1.0, below which nothing is heard
+FRAME = 512  # samples at 16 kHz: one input of the network
+SILENT = 10 ** (-50 / 20)  # root mean square of a frame, at full scale 1.0, below which it is silent
 DETECTORS = ("speech", "sound")
 
 
 class Detector(Protocol):
-    """Hears the frames (512,) float32 of one stretch of sound in order."""
+    """Detector called with the frames (512,) float32 of one stretch of sound, in order."""
 
     def __call__(self, frame: np.ndarray) -> float:
-        """The probability that there is speech in the frame."""
+        """The probability of speech in the frame."""
         ...
 
     def reset(self) -> None:
-        """Another stretch begins."""
+        """Forget the frames so far: another stretch begins."""
         ...
 
 
