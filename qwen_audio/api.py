@@ -1,4 +1,4 @@
-"""The model as a Python object: `load()`, then `transcribe`, `ask`, `caption`, `classify`, or `run`.
+"""The Python API: `load()`, then `transcribe`, `ask`, `caption`, `classify`, `chat` or `run`.
 
 model = qwen_audio.load()
 result = model.transcribe("speech.wav", word_timestamps=True)
@@ -40,7 +40,7 @@ _MAKING = threading.RLock()  # while an engine is made
 
 
 class QwenAudio:
-    """A loaded model. Audio is a path, bytes, a binary file object or (array, rate); at most 30 s long, but for
+    """A loaded model. Audio is a path, bytes, a binary file object or (array, rate); at most 30 s long, except for
     `transcribe`."""
 
     def __init__(self, model: Any, processor: Any, folder: Path | None = None) -> None:
@@ -50,7 +50,7 @@ class QwenAudio:
         self.processor = processor
         self.folder = folder
         # transformers would fill every setting that a call of `model.generate` leaves open from the checkpoint's
-        # generation_config.json (suppressed tokens, time limits ...): here what the call says holds, and nothing else.
+        # generation_config.json (suppressed tokens, time limits ...): here only the arguments of the call count.
         model.generation_config = GenerationConfig()
         self._engine: Engine | None = None
 
@@ -59,7 +59,7 @@ class QwenAudio:
 
     @property
     def engine(self) -> Engine:
-        """What decodes all answers of this model, those of several threads together; see docs/engine.md."""
+        """The engine that decodes all answers of this model, also those of several threads; see docs/engine.md."""
         with _MAKING:
             if self._engine is None or not self._engine.is_here:
                 self._engine = Engine(self.model, self.processor)
@@ -90,13 +90,13 @@ class QwenAudio:
         max_new_tokens: int | None = None,
         loop_guard: bool = True,
     ) -> Transcription:
-        """What is said in a recording of any length, read piece by piece: memory grows with the transcript alone.
+        """Transcribe a recording of any length, read piece by piece: memory grows with the transcript alone.
 
         The recording is cut at its pauses, and each piece is transcribed by itself, `batch_size` of them at a time.
         language: code of the spoken language ("en"); None lets the model predict it for every piece. With
         `word_timestamps` the result also has each word's start and end in seconds. detect: "speech" transcribes only
         where there is speech, so that silence, noise and most music give no text; "sound" takes whatever is not
-        silent, for songs. `max_new_tokens` and `loop_guard` lift what bounds the answer of a piece, see `Request`.
+        silent, for songs. `max_new_tokens` and `loop_guard` change the bounds on the answer of a piece, see `Request`.
 
         A recording of which only a part can be read gives the text of that part, and a sentence in `problems`. Raises
         AudioError for audio that cannot be read at all.
@@ -114,9 +114,9 @@ class QwenAudio:
         max_new_tokens: int | None = None,
         loop_guard: bool = True,
     ) -> Iterator[Passage]:
-        """Each piece of what is said as soon as it has ended; arguments as in `transcribe`.
+        """Passages of a recording, each as soon as it has ended; arguments as in `transcribe`.
 
-        audio may also be an iterable of blocks (n,) of floats at 16 kHz, which comes from wherever sound is made.
+        audio may also be an iterable of blocks (n,) of floats at 16 kHz, such as a live source gives.
         """
         options = Options(language, word_timestamps, detect, max_new_tokens, loop_guard, batch_size=1)
         if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | tuple) or hasattr(
@@ -137,7 +137,7 @@ class QwenAudio:
     ) -> Answer:
         """Answer a question about one recording or several. ValueError for an empty question.
 
-        `max_new_tokens` and `loop_guard` lift what bounds the answer, see `Request`.
+        `max_new_tokens` and `loop_guard` change the bounds on the answer, see `Request`.
         """
         if not isinstance(question, str) or not question.strip():
             raise ValueError("the question is empty: write what you want to know about the audio")
@@ -157,7 +157,7 @@ class QwenAudio:
     def classify(
         self, audio: AudioSource | list[AudioSource], labels: Sequence[str], question: str | None = None
     ) -> Classification:
-        """Which of `labels` answers `question` ("Which sound event is heard?" by default).
+        """Choose the label that answers `question` ("Which sound event is heard?" by default).
 
         Each label is scored by the log-probability of its whole text with the end token; the scores are these
         as probabilities among the labels. ValueError for fewer than two labels, empty or repeated ones.
@@ -204,7 +204,7 @@ class QwenAudio:
         sampling: Sampling | None = CHAT,
         loop_guard: bool = True,
     ) -> Chat:
-        """A new dialogue with this model, which must be one that was tuned on dialogues; see `chat.Chat`."""
+        """A new dialogue with this model, which must have been tuned on dialogues; see `chat.Chat`."""
         return Chat(
             self.model,
             self.processor,
@@ -217,10 +217,10 @@ class QwenAudio:
         )
 
     def run(self, requests: Iterable[Request], batch_size: int = 8) -> list[Output]:
-        """Do many things, at most `batch_size` of them at once; outputs in the given order.
+        """Answer many requests, at most `batch_size` of them at once; outputs in the given order.
 
-        An output does not depend on what else is done at the same time. Requests may come from a generator: one is
-        drawn when there is room for it.
+        An output does not depend on the other requests. Requests may come from a generator: one is taken from it
+        when there is room.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: give 1 or more")
@@ -257,7 +257,7 @@ def _checked_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def load_window(source: AudioSource, *, start: float = 0.0, duration: float | None = None) -> np.ndarray:
-    """A recording that the model hears at once, as `load_audio` gives it; AudioError if it is over 30 s."""
+    """A recording of at most 30 s, as `load_audio` gives it; AudioError for a longer one."""
     wave = load_audio(source, start=start, duration=duration)
     seconds = len(wave) / SAMPLE_RATE
     if len(wave) > MAX_SECONDS * SAMPLE_RATE:
@@ -280,8 +280,8 @@ def load(
 
     device: "cpu", "cuda" ...; None takes the GPU when there is one. dtype: a torch dtype or its name; None is
     float32 on a CPU and bfloat16 on a GPU. quantization: "int8" or "nf4" for the language model's matrices, see
-    quantization.py. Raises FileNotFoundError, CheckpointError, or ValueError for a device or a quantization that
-    cannot be used.
+    model/quantization.py. Raises FileNotFoundError, CheckpointError, or ValueError for a device or a quantization
+    that cannot be used.
     """
     check_packages()
     import torch

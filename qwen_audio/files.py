@@ -1,9 +1,9 @@
-"""Files and folders that appear whole or not at all: written beside their place, renamed when all is on the disk.
+"""Atomic writing of files and folders: written under another name, renamed when everything is on the disk.
 
-An unfinished file is NAME.XXXXXXXX.part, with a random part, so that two writers do not meet. An unfinished folder is
-NAME.partial and holds a mark that its writer keeps locked. The kernel lets go of the lock when that process ends,
-however it ends: so what a killed run left can be cleared away, and what another run is writing, or what was never
-made here, is refused.
+An unfinished file is NAME.XXXXXXXX.part, with a random part, so that two writers do not collide. An unfinished folder
+is NAME.partial and holds a mark file that its writer keeps locked. The kernel releases the lock when that process
+ends, however it ends: so the remains of a killed run can be removed, while a folder that another run is writing, or
+that this module did not make, is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows: a killed run's folder is cleared there without asking whether it is dead
+except ImportError:  # Windows: an unfinished folder is removed without a check of its lock
     fcntl = None  # type: ignore[assignment]
 
 MARK = ".qwen-audio-unfinished"
@@ -43,7 +43,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(partial, target)
     except OSError as error:
         if error.filename not in (None, str(partial), str(target), str(target.parent)):
-            raise  # of another file that the block used
+            raise  # the error is of another file that the block used
         raise OSError(error.errno, error.strerror, str(target)) from None
     finally:
         partial.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ class NewFolder:
     def finish(self) -> None:
         """Bring everything to the disk, readable by all, and give the folder its name."""
         for file in self.path.rglob("*"):
-            # Closing the mark anywhere in this process would let go of its lock.
+            # Closing the mark anywhere in this process would release its lock.
             if file.is_file() and file.name != MARK:
                 file.chmod(0o644)  # safetensors writes files that only their owner can read
                 with file.open("rb") as handle:
@@ -93,7 +93,7 @@ class NewFolder:
                 _sync_folder(file)
         _sync_folder(self.path)
         self.path.rename(self.target)
-        # After the rename: a run killed between the two leaves a whole folder, not one that nobody may touch.
+        # After the rename: a run killed between the two leaves a whole folder, not one that nothing may remove.
         (self.target / MARK).unlink()
         self._mark.close()
         _sync_folder(self.target.parent)
@@ -122,7 +122,7 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether `folder` is one that this module began (or an empty one, where there is nothing to lose)."""
+    """True if this module began `folder`, or if it is empty, so that nothing can be lost."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     return (folder / MARK).is_file() or not any(folder.iterdir())
@@ -132,7 +132,7 @@ def clear_unfinished(folder: Path) -> None:
     """Remove an unfinished folder that a killed run left.
 
     Raises:
-        ValueError: it is none, or a run that lives is writing it.
+        ValueError: it is not an unfinished folder, or a running process is writing it.
     """
     if not is_unfinished(folder):
         raise ValueError(f"{folder} is in the way: move it, or name another folder")
@@ -147,7 +147,7 @@ def clear_unfinished(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove a finished folder; a run killed while doing so leaves an unfinished one, never half a finished one."""
+    """Remove a finished folder; a run killed meanwhile leaves an unfinished folder, never half a finished one."""
     (folder / MARK).touch()
     unfinished = unfinished_name(folder)
     folder.rename(unfinished)
@@ -155,12 +155,12 @@ def discard(folder: Path) -> None:
 
 
 def unfinished_name(target: Path) -> Path:
-    """Where `target` is written before it is whole."""
+    """Path under which `target` is written until it is complete."""
     return target.with_name(target.name + ".partial")
 
 
 def _remove(folder: Path) -> None:
-    # The mark goes last: until then the rest can be told from a folder that someone else made.
+    # The mark goes last: until then the rest is recognised as a folder that this module made.
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

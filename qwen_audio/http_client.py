@@ -1,4 +1,4 @@
-"""Requests to a server that answers in JSON: retries with growing pauses, a key that stays in its header.
+"""HTTP client for servers that answer in JSON, with retries at growing pauses and an API key sent in a header only.
 
 Failures that may pass (429, 408, 5xx, timeouts, broken connections, answers that are no JSON) are tried again. The
 key comes from the environment variable OPENAI_API_KEY alone; it is sent in a header, and written nowhere. Redirections
@@ -22,7 +22,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 _MOST_BYTES = 4_000_000  # of a response
 _LONGEST_PAUSE = 60.0  # s
 _PASSING = (408, 409, 425, 429)  # and 5xx: tried again
-_OF_THE_REQUEST = (400, 413, 422)  # another request may do better
+_OF_THE_REQUEST = (400, 413, 422)  # the fault of this request: another one may succeed
 
 
 class EndpointError(ValueError):
@@ -30,7 +30,7 @@ class EndpointError(ValueError):
 
 
 class RequestError(ValueError):
-    """One request has no answer; `reason` is short, to be counted. `reached`: whether the server said anything."""
+    """One request has no answer; `reason` is short, to be counted. `reached`: whether the server was reached."""
 
     def __init__(self, reason: str, message: str, *, reached: bool = True) -> None:
         super().__init__(message)
@@ -78,10 +78,10 @@ class Client:
         self.retries, self.timeout, self.backoff = retries, timeout, backoff
         self._opener = urllib.request.build_opener(_NoRedirection)
         self._lock = threading.Lock()
-        self.requests = 0  # tries that reached for the server
+        self.requests = 0  # tries, retries included
 
     def post(self, path: str, body: bytes, content_type: str = "application/json") -> dict[str, Any]:
-        """The JSON object that the server answers to a body sent to `path`, such as "/chat/completions".
+        """Post a body to `path`, such as "/chat/completions"; returns the JSON object of the response.
 
         Raises RequestError where this request has no answer, EndpointError where no request will have one.
         """
@@ -141,7 +141,7 @@ class Client:
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> Exception:
-    """What a status of failure means; the text of the response is not shown, as it may repeat the key."""
+    """The exception for an HTTP status of failure; the text of the response is not shown, as it may repeat the key."""
     code = error.code
     if code in _PASSING or code >= 500:
         after = error.headers.get("Retry-After", "")

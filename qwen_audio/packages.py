@@ -1,10 +1,10 @@
-"""Installed packages held against the bounds that this version of the project was run with.
+"""Checks of installed packages against the version bounds that this project was tested with.
 
-    check_packages()                   # those that everything needs; done when a model is loaded
-    check_packages("train", "peft")    # one of an extra, where it is used
+    check_packages()                   # the required ones; done when a model is loaded
+    check_packages("train", "peft")    # one of an extra, before it is used
 
 The bounds are read from the installed metadata, which pip writes from pyproject.toml. QWEN_AUDIO_ANY_VERSION=1 in the
-environment goes on with versions outside them.
+environment accepts versions outside them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXTRAS = {
 
 
 class PackageError(ImportError, ValueError):
-    """A package that is missing, too old or too new; one sentence with the command that mends it."""
+    """A package that is missing, too old or too new; one sentence with the command that repairs it."""
 
 
 @cache
@@ -71,7 +71,7 @@ def check_packages(extra: str = "", *names: str) -> None:
 
 
 def explain(error: ImportError) -> PackageError | None:
-    """The sentence for an import that failed because of the packages around; None if they are as they should be."""
+    """The PackageError behind a failed import; None if the installed packages are not the cause."""
     module = (error.name or "").partition(".")[0]
     try:
         check_packages()
@@ -88,7 +88,7 @@ def explain(error: ImportError) -> PackageError | None:
 
 
 def _fault(name: str, bounds: str) -> str | None:
-    """What is wrong with an installed package; None if nothing is."""
+    """The fault of an installed package, as a clause; None if there is none."""
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
