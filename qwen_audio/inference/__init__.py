@@ -1,1 +1,1 @@
-"""Answers from a model: requests, the token loop, sampling, constraints, the engine."""
+"""Inference: requests, the token loop, sampling, constraints, the engine."""

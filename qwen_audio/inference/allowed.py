@@ -1,4 +1,4 @@
-"""Which ids an answer may hold, from the tags of its prompt."""
+"""Token ids that an answer may hold, by the tags of its prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qwen_audio.format.tags import Segment
 
 
 def stop_ids(tokenizer: Any) -> list[int]:
-    """Ids of `STOPS`: whichever of them a row is allowed ends it."""
+    """Ids of `STOPS`: any of them that a row is allowed ends it."""
     return [tokenizer.special_id(name) for name in STOPS]
 
 
@@ -27,8 +27,8 @@ def allowed_ids(tokenizer: Any, prompts: Sequence[Sequence[Segment]], vocabulary
 def allowed_after(tokenizer: Any, tagged: str, vocabulary: int) -> Tensor:
     """(vocabulary,) bool after a prompt whose special tokens are `tagged`, one after another.
 
-    Text, the end, and what the task writes; in a dialogue (`<|im_start|>`) all that any task writes, and so after a
-    prompt that names no task by tags (tag_styles.py).
+    Text, the end, and the task's own tags; in a dialogue (`<|im_start|>`) the tags of every task, and so after a
+    prompt that names no task by tags (format/tag_styles.py).
     """
     allowed = torch.zeros(vocabulary, dtype=torch.bool)
     allowed[: tokenizer.special_id(tags.SPECIAL_TOKENS[0])] = True

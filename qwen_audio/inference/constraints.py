@@ -1,9 +1,9 @@
-"""Rules of form for an answer while it is generated: word times that are well formed, and closed sets of answers.
+"""Constrained decoding: well-formed word times, and closed sets of answers.
 
 The form of a transcript with word times is `time (silence | word) time (silence | word) time ... end`: times rise,
 none lies past the end of the recording, silence and words stand between two times, and the text ends after a time.
-What would break it gets no probability; the rest keeps its order, so an answer that was clearly well formed does
-not change.
+Tokens that would break it get no probability; the others keep their order, so an answer that is well formed by a clear
+margin does not change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TimeGrammar:
     """The form of a transcript with times, for one row whose prompt ends with the time 0.
 
     Args:
-        tokenizer: knows the ids of the tags.
+        tokenizer: gives the ids of the tags.
         seconds: length of the recording.
     """
 
@@ -35,7 +35,7 @@ class TimeGrammar:
         self.limit = min(tags.MAX_TICK, math.ceil(seconds * tags.TICKS_PER_SECOND))
 
     def __call__(self, made: Sequence[int], scores: Tensor) -> Tensor:
-        """Scores `(V,)` after the tokens `made`, with minus infinity where the form forbids."""
+        """Scores `(V,)` after the tokens `made`, with minus infinity at tokens that the form forbids."""
         scores = scores.clone()
         times = scores[self.first_time : self.last_time + 1]
         previous = made[-1] if made else self.first_time
@@ -45,8 +45,8 @@ class TimeGrammar:
                 scores[:] = -torch.inf
                 scores[self.end] = 0.0
             return scores
-        # What the model gives to closing the word (a time, silence or the end) stays with closing it: if its best
-        # time is not allowed, the nearest likely one is taken, and the word does not go on for want of a time.
+        # The probability of closing the word (by a time, silence or the end) stays with closing it: if the best
+        # time is not allowed, the most likely allowed one is taken, and the word does not go on for want of a time.
         ends = (scores[self.silence : self.silence + 1], scores[self.end : self.end + 1])
         closing = torch.cat([times, *ends]).logsumexp(0)
         last = (i for i in reversed(made) if self.first_time <= i <= self.last_time)
@@ -65,8 +65,8 @@ class TimeGrammar:
 
 
 class ChoiceTrie:
-    """A closed set of answers as a tree of tokens; the end token follows each answer, so that an answer that is
-    the beginning of another one can be given too.
+    """A closed set of answers as a trie of tokens; the end token follows each answer, so that an answer that is
+    a prefix of another one can be given too.
 
     Raises:
         ValueError: no answer, an empty one, or two that are the same in tokens.
@@ -90,7 +90,7 @@ class ChoiceTrie:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest answer with its end."""
+        """Number of tokens of the longest answer with its end."""
         return max(map(len, self._answers)) + 1
 
     def following(self, made: Sequence[int]) -> list[int]:

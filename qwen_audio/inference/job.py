@@ -1,4 +1,4 @@
-"""What someone who waits for an answer holds: the result, the text as it comes, and the way to give up."""
+"""Handle of an answer in progress: its result, its text as it comes, and its cancellation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class EngineBusy(RuntimeError):
 
 
 class EngineClosed(RuntimeError):
-    """The engine takes no more and finishes nothing."""
+    """The engine is closed: it takes no more jobs and finishes none."""
 
 
 class Job(Generic[Result]):
-    """Something that an engine does. Iterate over it for the pieces of the answer's text as they come.
+    """A request or a call in an engine. Iterate over it for the pieces of the answer's text as they come.
 
     Args:
         owner: kept alive until the job is done.
         make: the result of a finished row; called in the engine's thread.
-        on_text: called with each piece in the engine's thread; what it raises ends the job.
+        on_text: called with each piece in the engine's thread; an exception that it raises ends the job.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Job(Generic[Result]):
 
     @property
     def done(self) -> bool:
-        """Whether there is a result or an error, or the job was cancelled."""
+        """True if there is a result or an error, or the job was cancelled."""
         return self._done
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cancelled before it was done."""
+        """True if the job was cancelled before it was done."""
         return isinstance(self._error, CancelledError)
 
     def result(self, timeout: float | None = None) -> Result:
@@ -62,7 +62,7 @@ class Job(Generic[Result]):
         Raises:
             TimeoutError: it is not there after `timeout` seconds; the job goes on.
             CancelledError: the job was cancelled.
-            Exception: whatever made it fail.
+            Exception: the one that made the job fail.
         """
         self._not_from_the_engine()
         with self._changed:
@@ -75,7 +75,7 @@ class Job(Generic[Result]):
         return self._result  # type: ignore[return-value]
 
     def __iter__(self) -> Iterator[str]:
-        """Pieces of text as they come, from the first; joined they are the answer. Raises what `result` does."""
+        """Pieces of text as they come, from the first; joined they are the answer. Raises as `result` does."""
         self._not_from_the_engine()
         at = 0
         while True:
@@ -89,7 +89,7 @@ class Job(Generic[Result]):
                 return
 
     def cancel(self) -> bool:
-        """Give up: the engine drops it before its next token. False if it was done already."""
+        """Cancel the job: the engine drops it before its next token. False if it was done already."""
         return self.end(error=CancelledError("the job was cancelled"))
 
     def when_done(self, callback: Callable[[], None]) -> None:
@@ -106,7 +106,7 @@ class Job(Generic[Result]):
     # for the engine
 
     def text(self, piece: str) -> None:
-        """More text of the answer."""
+        """Add a piece of the answer's text."""
         with self._changed:
             self._pieces.append(piece)
             self._changed.notify_all()
@@ -115,7 +115,7 @@ class Job(Generic[Result]):
             on_text(piece)
 
     def finish(self, run: Run | None) -> None:
-        """The row is finished, or it is the call's turn."""
+        """Make the result of a finished row, or run the call."""
         make = self._make
         if self._done or make is None:
             return
@@ -124,11 +124,11 @@ class Job(Generic[Result]):
             return
         try:
             self.end(result=make(run))
-        except BaseException as error:  # who waits for it gets it, the engine's thread goes on
+        except BaseException as error:  # raised in the waiting thread; the engine's thread goes on
             self.end(error=error)
 
     def end(self, result: Result | None = None, error: BaseException | None = None) -> bool:
-        """Done; only the first end counts."""
+        """Set the result or the error; only the first call counts, and True says that it was this one."""
         with self._changed:
             if self._done:
                 return False

@@ -1,16 +1,16 @@
-"""One thing to do on recordings, and what came out: what the Python API, the engine and the server pass around.
+"""Requests and outputs, exchanged between the Python API, its callers and the engine.
 
 Five rules hold for every answer, in any batch:
 
 - Only ids that can occur in an answer are produced: plain text, the end of text, and the special tokens that
   the prompt's task writes (time tags after `<|timestamps|>`, note tags after `<|note_analysis|>` ...). All
   other special tokens and the rows beyond the vocabulary were never a training target there; their logits
-  mean nothing.
-- A row ends at its own length limit, whatever limit its neighbours have.
-- Word times rise, stay within the recording and surround every word; a closed set of answers is kept to
+  are meaningless.
+- A row ends at its own length limit, regardless of the other rows' limits.
+- Word times rise, stay within the recording and surround every word; with a closed set the answer is one of it
   (constraints.py).
 - A row ends when its last 64 tokens are one block repeated; one copy of the block is kept (stopping.py).
-- What is drawn at random is drawn for each row by itself (sampling.py).
+- Sampling is independent for each row (sampling.py).
 
 Rows never see padding, so a row's answer does not depend on its batch. All of them are decoded by token_loop.py.
 """
@@ -52,13 +52,13 @@ _EARLY_ENDS = {
 
 @dataclass(frozen=True)
 class Request:
-    """One thing to do in a batch: a task on one or more recordings ((n,) float32, 16 kHz, at most 30 s each).
+    """A task on one or more recordings ((n,) float32, 16 kHz, at most 30 s each).
 
     The next fields go into the task's prompt, see `tasks.prompt`; language None on a speech task is
     predicted. `prompt` replaces them all. `max_new_tokens` replaces the bound on the answer's length, which for speech
-    comes from the duration; without `loop_guard` an answer may repeat itself until then. `sampling` draws the answer;
-    None takes the most probable one. With `constrain` the answer is one of `choices`: token by token the best way on
-    towards one of them is taken, which need not lead to the best one (scoring.py compares whole answers).
+    comes from the duration; without `loop_guard` an answer may repeat itself up to that bound. `sampling` samples the
+    tokens; None decodes greedily. With `constrain` the answer is one of `choices`, decoded greedily among the tokens
+    that lead to one of them, which need not give the most probable one (scoring.py compares whole answers).
     """
 
     task: str
@@ -77,13 +77,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Output:
-    """What came out for a request.
+    """The answer to a request.
 
     Attributes:
         raw: the generated string.
         parsed: the same as data.
         language: of the speech; None where there is none.
-        problems: what was repaired, and why an answer ended early, in sentences.
+        problems: the repairs, and why an answer ended early, in sentences.
         ended_by: "end", or why it was cut: "length" or "loop" (it repeated itself).
     """
 
@@ -95,11 +95,11 @@ class Output:
 
 
 class Prepared:
-    """A request as a row of the token loop, and how its answer is read.
+    """A request as a row of the token loop, and the parsing of its answer.
 
     Raises:
         ValueError: no such task, no recording for a task that needs one, a limit that is no whole number or below 1,
-            a prompt longer than the model has positions, an answer to be one of no choices.
+            a prompt longer than the model has positions, `constrain` without choices.
         AudioError: a recording that is no array, empty, too long or not made of numbers.
     """
 
@@ -134,14 +134,14 @@ class Prepared:
     def output(self, generation: Generation) -> Output:
         """The answer as data."""
         request = self._request
-        if self._trie is not None:  # as the caller wrote it: in tokens it is in Unicode's composed form
+        if self._trie is not None:  # the caller's spelling: the tokens are in Unicode's composed form
             generation = replace(generation, text=self._trie.answer(generation.ids))
         parsed = tasks.parse(request.task, generation.text, request.choices)
         early = [_EARLY_ENDS[generation.ended_by]] if generation.ended_by != "end" else []
         return Output(generation.text, parsed, self.language, [*parsed.problems, *early], generation.ended_by)
 
     def _go_on(self, logits: Tensor) -> Row:
-        """The row once the model has said which language it hears."""
+        """The row with the predicted language, from the logits (V,) after the transcription tag."""
         self.language = best_language(self._processor.tokenizer, logits)
         return self._row(self._mels, self.language)
 
@@ -180,7 +180,7 @@ class Prepared:
 
 
 def _check(request: Request) -> None:
-    """What would otherwise be an empty answer, or an error further on that does not say what is wrong."""
+    """Refuse a request that would give an empty answer, or an unclear error later; ValueError or AudioError."""
     limit = request.max_new_tokens
     if limit is not None:
         if isinstance(limit, bool) or not isinstance(limit, Integral):
@@ -199,7 +199,7 @@ def _check(request: Request) -> None:
             raise AudioError(
                 f"a recording is of type {type(wave).__name__}: give an array (n,) of floats at 16 kHz"
             )
-    # A question, and a prompt of any kind, may be about nothing that is heard.
+    # A question, and a prompt of the caller's, need no recording.
     asked = tasks.task_of(request.task).task_tag == tags.QUESTION and request.question
     if not len(waves) and request.prompt is None and not asked:
         raise ValueError(f"the task {request.task!r} needs a recording and there is none: give one in waves")
@@ -218,7 +218,7 @@ def task_row(
     on_text: Callable[[str], None] | None = None,
     loop_guard: bool = True,
 ) -> Row:
-    """What the token loop needs for one prompt on recordings of `seconds` with the log-mels (80, T) `mels`."""
+    """The row of the token loop for one prompt on recordings of `seconds` with the log-mels (80, T) `mels`."""
     tokenizer = processor.tokenizer
     rules: list[Rule] = []
     tagged = "".join(segment.text for segment in prompt if segment.special)
@@ -240,5 +240,5 @@ def task_row(
 
 
 def seconds_of(waves: Sequence[np.ndarray]) -> float:
-    """Length of a row's recordings together."""
+    """Total length of a row's recordings in seconds."""
     return sum(len(wave) for wave in waves) / SAMPLE_RATE

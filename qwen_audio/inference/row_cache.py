@@ -1,10 +1,10 @@
-"""Keys and values of rows that come and go while they are decoded together.
+"""KV cache of a batch that rows join and leave while it is decoded.
 
 All rows end at the same column, so that every step writes one column; to the left of a row's first token is padding,
-which nobody sees. A row that joins is written into a free slot, its last token under that of the others. A row that
-leaves gives its slot to the last row. The width is that of the longest row that is still there.
+which is masked. A row that joins is written into a free slot, its last token under that of the others. A row that
+leaves gives its slot to the last row. The width is that of the longest row in the batch.
 
-Slots and columns are bought ahead: one copy of everything for each `SLACK` tokens, not for each token.
+Slots and columns are allocated ahead: everything is copied once for each `SLACK` tokens, not for each token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from qwen_audio.model import hf
 from qwen_audio.model.modeling_text import ntk_alpha
 
-# Columns that are bought ahead.
+# Columns that are allocated ahead.
 SLACK = 64
 
 # Keys and values `(1, heads, length, width)` of one row in every layer.
@@ -27,7 +27,7 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class _Layer(hf.CacheLayerMixin):
-    """One layer: `(slots, heads, columns, width)` of keys and of values, of which the owner says what is in use."""
+    """One layer: `(slots, heads, columns, width)` of keys and of values; its owner says which part is in use."""
 
     is_sliding = False  # a model with a sliding window masks what lies outside it
 
@@ -41,7 +41,7 @@ class _Layer(hf.CacheLayerMixin):
         """Nothing to do: rows bring their keys and values along."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Write the column of this step; all keys and values `(rows, heads, width + 1, width of a head)`."""
+        """Write the column of this step; returns all keys and values `(rows, heads, width + 1, width of a head)`."""
         rows, start, end = self.owner.rows, self.owner.start, self.owner.end
         for store, new in zip(self.stores, (key_states, value_states), strict=True):
             store[:rows, :, end] = new[:, :, 0]
@@ -65,8 +65,8 @@ class RowCache(hf.Cache):
     """The cache of a token loop.
 
     Attributes:
-        lengths: positions that each row has.
-        end: column where the next token of every row goes.
+        lengths: positions of each row.
+        end: column of every row's next token.
         rope_frequencies: rotary frequencies of each row where the text model keeps them (model/hf.py), or None.
     """
 
@@ -79,7 +79,7 @@ class RowCache(hf.Cache):
 
     @property
     def rows(self) -> int:
-        """Rows that are there."""
+        """Number of rows."""
         return len(self.lengths)
 
     @property
@@ -89,12 +89,12 @@ class RowCache(hf.Cache):
 
     @property
     def start(self) -> int:
-        """First column that a row uses."""
+        """First column in use."""
         return self.end - self.width
 
     @property
     def allocated(self) -> int:
-        """Positions, in use or not, that memory is held for."""
+        """Positions, in use or not, that memory is allocated for."""
         return self._slots * self._columns
 
     @property
@@ -102,14 +102,14 @@ class RowCache(hf.Cache):
         return self.layers  # type: ignore[return-value]
 
     def join(self, read: DynamicCache, rows: Sequence[int], spans: Sequence[tuple[int, int]]) -> None:
-        """Take over `rows` of what was read; `spans` are the columns of each there."""
+        """Copy `rows` of a prefill cache; `spans` are the columns of each in it."""
         if not rows:
             return
         sources = hf.layers_of(read)
         lengths = [stop - begin for begin, stop in spans]
         longest = max(self.width, *lengths)
         if not self.layers:
-            # Nothing of it yet; what matters is the shape of a head.
+            # Empty slices: only the shape of a head is needed.
             self.layers = [_Layer(self, keys[:0], values[:0]) for keys, values in sources]
         if self.rows + len(rows) > self._slots or longest > self.end:
             self._move(self.rows + len(rows), longest)
@@ -126,7 +126,7 @@ class RowCache(hf.Cache):
                 for slot, (row, length, (begin, stop)) in enumerate(
                     zip(rows, lengths, spans, strict=True), first
                 ):
-                    store[slot, :, : end - length] = 0  # what is masked must still be a number
+                    store[slot, :, : end - length] = 0  # masked values must still be finite
                     store[slot, :, end - length : end] = new[row, :, begin:stop]
         frequencies = hf.frequencies_of(read)
         if frequencies is not None:
@@ -136,17 +136,17 @@ class RowCache(hf.Cache):
         self.lengths += lengths
 
     def reserve(self) -> None:
-        """Make sure that there is a column for the next token."""
+        """Allocate a column for the next token if there is none."""
         if self.end == self._columns:
             self._move(self.rows, self.width)
 
     def trim(self) -> None:
-        """Give back what the rows that are there do not need."""
+        """Free the memory that the present rows do not need."""
         if self.allocated > self.rows * (self.width + SLACK):
             self._move(self.rows, self.width)
 
     def advance(self) -> None:
-        """The column of the last step is in use."""
+        """Count the column of the last step as in use."""
         self.end += 1
         self.lengths = [length + 1 for length in self.lengths]
 
@@ -168,7 +168,7 @@ class RowCache(hf.Cache):
             self.end = self._slots = self._columns = 0
 
     def copy(self, row: int, length: int) -> DynamicCache:
-        """A cache of a row's first `length` positions, in memory of its own."""
+        """A copy of a row's first `length` positions as a cache."""
         begin = self.end - self.lengths[row]
         return hf.cache_holding(
             [
@@ -181,12 +181,12 @@ class RowCache(hf.Cache):
         )
 
     def _move(self, slots: int, width: int) -> None:
-        """Into memory of just so many slots, and columns for `width` and some more; layer by layer."""
+        """Copy, layer by layer, into memory of exactly so many slots, and columns for `width` and some more."""
         columns, have, here = width + SLACK, self.rows, self.width
         for layer in self._layers:
             moved = []
             for store in layer.stores:
-                # Zeros, for what is masked must still be a number.
+                # Zeros, as masked values must still be finite.
                 new = store.new_zeros(slots, store.shape[1], columns, store.shape[3])
                 if have:
                     new[:have, :, width - here : width] = store[:have, :, self.end - here : self.end]
@@ -230,11 +230,11 @@ def rotary_scale(model: Any, length: int) -> float:
 
 
 def length_dependent(model: Any) -> bool:
-    """Whether transformers turns keys by the length of the longest row: rows of such a model are not independent."""
+    """True if the rotary embedding depends on the longest row's length: then the rows of a batch are dependent."""
     rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
     return rope.get("rope_type") in ("dynamic", "longrope")
 
 
 def same_keys(model: Any, before: int, after: int) -> bool:
-    """Whether a prompt of `before` tokens has the keys that they have as the beginning of one of `after`."""
+    """True if the keys of a prompt of `before` tokens stay valid when it is extended to `after` tokens."""
     return not length_dependent(model) and rotary_scale(model, before) == rotary_scale(model, after)

@@ -1,9 +1,9 @@
-"""Drawing the next token at random, so that a row's draws depend on its own scores and seed alone.
+"""Sampling of the next token, so that a row's samples depend on its own scores and seed alone.
 
-transformers draws for a whole batch from one global generator, and then an answer changes with its neighbours.
-Here every row has a generator of its own. A token is drawn by the Gumbel-max rule: of the log-probabilities divided by
-exponential noise, the largest is a fair draw. Noise belongs to a token's id, not to its rank, so scores that
-differ in the last bit (as they do between one batch and another) give the same draw, save for exact ties.
+transformers samples a whole batch from one global generator, so that an answer changes with the other rows.
+Here every row has a generator of its own. A token is sampled by the Gumbel-max rule: of the probabilities divided by
+exponential noise, the largest is a fair sample. Noise belongs to a token's id, not to its rank, so scores that
+differ in the last bit (as they do between one batch and another) give the same sample, save for exact ties.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens: scores are divided by `temperature`, cut to the `top_k` best (0: all), then to the
+    """Sampling parameters: scores are divided by `temperature`, cut to the `top_k` best (0: all), then to the
     smallest set of best tokens that holds a share of at least `top_p`.
 
-    seed: the same prompt with the same seed gives the same answer, alone and in any batch; None draws anew.
+    seed: the same prompt with the same seed gives the same answer, alone and in any batch; None takes a random seed.
     """
 
     temperature: float = 1.0
@@ -46,11 +46,11 @@ BASE = Sampling(top_p=0.8)
 
 
 class RowSampler:
-    """Adds to a row's scores (V,) the noise that makes their largest a draw; comes last, before an argmax.
+    """Adds to a row's scores (V,) the noise that makes their largest a sample; comes last, before an argmax.
 
     Args:
-        rule: how the row is drawn.
-        device: where the scores are. Draws of one seed differ between a CPU and a GPU.
+        rule: sampling parameters of the row.
+        device: device of the scores. Samples of one seed differ between a CPU and a GPU.
     """
 
     def __init__(self, rule: Sampling, device: torch.device) -> None:
@@ -67,7 +67,7 @@ class RowSampler:
 
 
 def keep(scores: Tensor, rule: Sampling) -> Tensor:
-    """Scores `(V,)` with minus infinity at what `top_k` and `top_p` leave out; the best token always stays."""
+    """Scores `(V,)` with minus infinity at tokens that `top_k` and `top_p` leave out; the best token always stays."""
     if 0 < rule.top_k < len(scores):
         scores = scores.masked_fill(scores < scores.topk(rule.top_k).values[-1], -torch.inf)
     if rule.top_p < 1:

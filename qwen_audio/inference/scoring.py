@@ -1,4 +1,4 @@
-"""What the model thinks of given continuations: languages after a prompt, whole answers."""
+"""Log-probabilities of given continuations: languages after a prompt, whole answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qwen_audio.format import tags
 from qwen_audio.format.tags import Segment
 from qwen_audio.model import hf
 
-# Answers times tokens (prompt and answer) whose keys and values are held at once while answers are compared.
+# Answers times tokens (prompt and answer) in the KV cache at once while answers are compared.
 SCORED_TOKENS = 16_384
 
 
@@ -41,8 +41,8 @@ def score_answers(
 ) -> list[float]:
     """Log-probability of each answer with its end token after the prompt.
 
-    The whole sequence counts, so an answer that is the beginning of another one is not favoured. Audio and
-    prompt are read once; their keys and values are then repeated for groups of answers.
+    The whole sequence counts, so an answer that is a prefix of another one is not favoured. Audio and
+    prompt are read once; their KV cache is then repeated for groups of answers.
     """
     return [score for part in score_in_parts(model, processor, waves, prompt, answers) for score in part]
 
@@ -51,7 +51,7 @@ def score_answers(
 def score_in_parts(
     model: Any, processor: Any, waves: list[np.ndarray], prompt: list[Segment], answers: Sequence[str]
 ) -> Iterator[list[float]]:
-    """The scores of `score_answers`, some at a time, each part computed when it is drawn."""
+    """The scores of `score_answers`, some at a time; each part is computed when the iteration asks for it."""
     tokenizer = processor.tokenizer
     inputs = inputs_of(model, processor, [waves], [prompt])
     prompt_length = inputs["input_ids"].shape[1]
@@ -70,7 +70,7 @@ def _score_group(
 ) -> list[float]:
     """Scores of some answers; `first` (V,) are the logits after the prompt. The prompt's cache stays as it is."""
     width = max(map(len, rows))
-    # Padding is on the right, where no token of the answer looks.
+    # Padding is on the right, where causal attention hides it from the answer.
     ids = torch.full((len(rows), width + 1), end)
     for row, answer in enumerate(rows):
         ids[row, : len(answer)] = torch.tensor(answer, dtype=ids.dtype)

@@ -1,9 +1,9 @@
-"""Text of an answer as its tokens come: whole characters only.
+"""Streaming of an answer's text as its tokens come: whole characters only.
 
 A token of the vocabulary is a run of bytes, and one character may need several tokens. The bytes of a row go through
 an incremental UTF-8 decoder, which holds an unfinished character back. White space is held back until something
-follows it, because an answer begins and ends without any. What was streamed is then the answer's text, except where
-an answer repeated itself: the guard keeps one copy of a block that was streamed several times.
+follows it, because an answer begins and ends without any. The streamed text then equals the answer's text, except where
+an answer repeated itself: the loop guard keeps one copy of a block that was streamed several times.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RowText:
         return self._certain(self._decoder.decode(token_bytes(self._tokenizer, token_id)))
 
     def end(self) -> str:
-        """What was held back as an unfinished character, as U+FFFD."""
+        """The text held back as an unfinished character, as U+FFFD."""
         return self._certain(self._decoder.decode(b"", final=True))
 
     def _certain(self, text: str) -> str:

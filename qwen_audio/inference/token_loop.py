@@ -1,9 +1,8 @@
-"""The one token loop: rows join it and leave it while it runs, and each is answered as if it were alone.
+"""The one token loop: rows join and leave the batch while it runs, and each is answered as if it were alone.
 
-What holds for every row, whoever its neighbours are and whenever it came: only its allowed ids are produced, its rules
-of form are kept, it ends at its own limit, at a stop token or when it loops, and its draws are its own. Which ids are
-allowed, and what a prompt is, the callers decide (generation.py for tasks, dialogue_cache.py for dialogues,
-serve/engine.py for many of both at once).
+For every row, in any batch: only its allowed ids are produced, its rules of form are kept, it ends at its own limit, at
+a stop token or when it loops, and it is sampled by its own generator. The callers decide which ids are allowed and what
+the prompt is (request.py for tasks, chat/cache.py for dialogues, engine.py for many of both at once).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from qwen_audio.inference.streaming import RowText
 from qwen_audio.model import hf
 from qwen_audio.model.processing_qwen_audio import pad_mels
 
-# Changes the scores (V,) of the next token after the tokens made so far.
+# Given the tokens made so far and the scores (V,) of the next one, returns the changed scores.
 Rule = Callable[[Sequence[int], Tensor], Tensor]
 
 
@@ -42,21 +41,21 @@ class Generation:
 
 @dataclass(frozen=True)
 class Row:
-    """What one row is decoded from, and how.
+    """The prompt of one row, and its decoding options.
 
     Attributes:
         ids: the prompt, audio spans included.
-        limit: the most tokens to make.
+        limit: the largest number of tokens to make.
         allowed: (V,) bool, the ids that it may produce.
         mels: log-mels (80, T) of the clips whose spans are not in `past`.
-        sampling: how tokens are drawn; None: the most probable one.
+        sampling: sampling parameters; None: greedy decoding.
         guarded: whether an answer that repeats itself is ended.
         rules: come after `allowed` and before sampling.
         on_text: gets the row's new text, never empty, as soon as it is certain.
         past: keys and values of the first ids, none of which is computed again.
-        keep: whether the keys and values are wanted at the end.
+        keep: whether to return the KV cache at the end.
         then: given the logits (V,) after `ids`, the row to go on with, whose ids begin with these.
-        extra: the most ids that `then` adds.
+        extra: the largest number of ids that `then` adds.
     """
 
     ids: list[int]
@@ -74,7 +73,7 @@ class Row:
 
     @property
     def positions(self) -> int:
-        """The most positions that it can come to have."""
+        """The largest number of positions that the row can reach."""
         return len(self.ids) + self.extra + self.limit
 
 
@@ -85,7 +84,7 @@ class Run:
         made: tokens so far, less a stop token.
         generation: the answer; None until the row is finished.
         cache: keys and values of prompt and answer, if they were to be kept.
-        error: what `on_text` raised, which ended the row.
+        error: the exception of `on_text`, which ended the row.
     """
 
     def __init__(self, row: Row, tokenizer: Any, device: torch.device) -> None:
@@ -100,11 +99,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it makes no more tokens."""
+        """True if the row makes no more tokens."""
         return self.generation is not None or self.error is not None
 
     def shape(self, scores: Tensor) -> Tensor | None:
-        """The scores (V,) as its rules and draws make them; None if it has none of either."""
+        """The scores (V,) changed by the row's rules and sampling noise; None if it has neither."""
         if not self.row.rules and self._sampler is None:
             return None
         for rule in self.row.rules:
@@ -112,7 +111,7 @@ class Run:
         return scores if self._sampler is None else self._sampler(scores)
 
     def take(self, token_id: int, stops: frozenset[int]) -> None:
-        """One more token."""
+        """Add a token, which may end the row."""
         if token_id in stops:
             self._finish("end", self.made)
             return
@@ -136,7 +135,7 @@ class Run:
         if text and self.error is None and self.row.on_text is not None:
             try:
                 self.row.on_text(text)
-            except BaseException as error:  # whoever started the row gets it
+            except BaseException as error:  # raised later, for the caller that started the row
                 self.error = error
 
 
@@ -145,9 +144,9 @@ class TokenLoop:
 
     Attributes:
         running: the rows, in the order of the cache.
-        peak_rows, peak_positions: the most that were there at once. Positions are those that memory was held for,
-            padding and what was being read included.
-        broken: whether an error came where it cannot go on: its rows are lost.
+        peak_rows, peak_positions: the largest numbers at once. Positions are those that memory was allocated for,
+            padding and prompts being read included.
+        broken: whether an error left the loop unusable: its rows are lost.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
@@ -161,11 +160,11 @@ class TokenLoop:
 
     @property
     def allocated(self) -> int:
-        """Positions that memory is held for."""
+        """Positions that memory is allocated for."""
         return self._cache.allocated
 
     def trim(self) -> None:
-        """Give back memory that the rows which are there do not need."""
+        """Free the memory that the present rows do not need."""
         with torch.inference_mode():
             self._cache.trim()
 
@@ -173,7 +172,7 @@ class TokenLoop:
     def join(self, rows: Sequence[Row]) -> list[Run]:
         """Read the prompts and choose their first tokens.
 
-        If reading raises, the loop is as it was before; if taking the rows over does, it is `broken`.
+        If reading raises, the loop is unchanged; if copying the rows into the cache does, it is `broken`.
         """
         runs = [Run(row, self.tokenizer, self.model.device) for row in rows]
         parts: list[_Read] = []
@@ -193,7 +192,7 @@ class TokenLoop:
 
     @torch.inference_mode()
     def step(self) -> list[Run]:
-        """One more token for every row; those that are finished with it leave and are returned."""
+        """Decode one more token of every row; those that it finishes leave and are returned."""
         cache = self._cache
         cache.reserve()
         self._note(0)
@@ -218,7 +217,7 @@ class TokenLoop:
 
     @torch.inference_mode()
     def leave(self, runs: Sequence[Run]) -> None:
-        """Drop rows that are not finished; the others do not notice."""
+        """Drop rows that are not finished; the others are not affected."""
         self._drop([run for run in runs if run in self.running])
 
     def _drop(self, runs: Sequence[Run]) -> None:
@@ -245,7 +244,7 @@ class TokenLoop:
         self.peak_positions = max(self.peak_positions, self.allocated + reading)
 
     def _choose(self, runs: Sequence[Run], logits: Tensor, forbidden: Tensor) -> Tensor:
-        """The next token (B,) of each row, which takes it."""
+        """Choose the next token (B,) of each row and add it to the row."""
         scores = logits.float().masked_fill(forbidden, float("-inf"))
         for at, run in enumerate(runs):
             shaped = run.shape(scores[at])
@@ -257,7 +256,7 @@ class TokenLoop:
         return tokens
 
     def _read(self, runs: list[Run]) -> list[_Read]:
-        """Prompts that are read together, and what follows of those that let the model choose how they go on."""
+        """Read prompts together; those of rows with `then` are read on, as it continues them from the logits."""
         ids = [run.row.ids for run in runs]
         pasts = [run.row.past for run in runs if run.row.past is not None]
         read = self._forward(runs, ids, [mel for run in runs for mel in run.row.mels], pasts)
@@ -283,7 +282,7 @@ class TokenLoop:
         return parts
 
     def _begin(self, part: _Read) -> None:
-        """Choose the first tokens of rows that were read, and take over those that go on."""
+        """Choose the first tokens of rows that were read, and copy the unfinished ones into the cache."""
         self._choose(part.runs, part.logits, _forbidden(part.runs, self.model.device))
         for at, run in enumerate(part.runs):
             if run.row.keep and run.generation is not None:
@@ -297,9 +296,9 @@ class TokenLoop:
     def _forward(
         self, runs: list[Run], ids: Sequence[list[int]], mels: Sequence[Tensor], pasts: Sequence[Past]
     ) -> _Read:
-        """Compute what of the prompts `ids` is not in `pasts` (none: nothing is), padded on the right.
+        """Compute the part of the prompts `ids` that is not in `pasts` (an empty list: all of it), padded on the right.
 
-        There no token looks, so prompts of any lengths need no mask unless their pasts differ.
+        Causal attention never reaches that padding, so prompts of any lengths need no mask unless their pasts differ.
         """
         device = self.model.device
         had = [past[0][0].shape[2] for past in pasts] or [0] * len(ids)
@@ -330,7 +329,7 @@ class TokenLoop:
 
 @dataclass(frozen=True)
 class _Next:
-    """What the next step needs: the rows' newest tokens (B, 1), their positions (B, 1), and the ids (B, V) they may not
+    """Inputs of the next step: the rows' newest tokens (B, 1), their positions (B, 1), and the ids (B, V) they may not
     produce."""
 
     tokens: Tensor
@@ -340,7 +339,7 @@ class _Next:
 
 @dataclass
 class _Read:
-    """Prompts that were read: their logits (B, V), and where in the cache their positions are."""
+    """Prompts that were read: their logits (B, V), and the columns of their positions in the cache."""
 
     runs: list[Run]
     logits: Tensor
@@ -360,7 +359,7 @@ class _Read:
 
 
 def decode(model: Any, tokenizer: Any, rows: Sequence[Row]) -> list[Run]:
-    """Decode rows that begin together, in the caller's thread; raises what an `on_text` raises."""
+    """Decode rows that begin together, in the caller's thread; raises the exception of an `on_text`."""
     if not rows:
         return []
     loop = TokenLoop(model, tokenizer)
@@ -375,16 +374,16 @@ def decode(model: Any, tokenizer: Any, rows: Sequence[Row]) -> list[Run]:
 
 
 def positions_held(rows: Sequence[Row]) -> int:
-    """The most positions that memory is held for while these rows are decoded together."""
+    """The largest number of positions allocated while these rows are decoded together."""
     return len(rows) * (max((row.positions for row in rows), default=0) + SLACK)
 
 
 def positions_read(rows: Sequence[Row]) -> int:
-    """The most positions that memory is held for while these rows are read together, those running not counted."""
+    """The largest number of positions allocated while these rows are read together, without those of running rows."""
     total = 0
     for group in ([row for row in rows if row.past is None], [row for row in rows if row.past is not None]):
         had = [row.past[0][0].shape[2] if row.past is not None else 0 for row in group]
-        # What was kept of one dialogue stands before what is new of another, so their widths add up.
+        # The longest past and the longest new part may be of different rows, so their widths add up.
         new = max((len(row.ids) - have for row, have in zip(group, had, strict=True)), default=0)
         width = max(had, default=0) + new
         later = [row.extra for row in group if row.then is not None]

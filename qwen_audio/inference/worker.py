@@ -1,4 +1,4 @@
-"""The thread that owns a model: takes jobs from a queue, first come first served, and decodes them together."""
+"""The thread that owns a model: it takes jobs from a queue, first come first served, and decodes them together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from qwen_audio.inference.job import EngineBusy, EngineClosed, Job
 from qwen_audio.inference.token_loop import Row, Run, TokenLoop, positions_held, positions_read
 
-# Positions that are read in one pass, one row at least: a bound on memory, and on how long the others wait.
+# Positions that are read in one pass, one row at least: a bound on memory, and on the pause of the running rows.
 READ_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Rows decoded at once, positions that memory may be held for, and jobs that may wait."""
+    """Largest numbers of rows decoded at once, of positions allocated, and of jobs in the queue."""
 
     rows: int
     positions: int
@@ -44,21 +44,21 @@ class Worker:
 
     @property
     def is_here(self) -> bool:
-        """Whether it was made in this process: a fork has no copy of its thread."""
+        """True if the worker was made in this process: a fork has no copy of its thread."""
         return self._process == os.getpid()
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue."""
+        """Number of jobs in the queue."""
         return len(self._queue)
 
     @property
     def running(self) -> int:
-        """Rows that are decoded now."""
+        """Number of rows that are decoded now."""
         return len(self._running)
 
     def put(self, job: Job, wait: bool) -> None:
-        """Into the queue; if it is full, wait for a place or raise EngineBusy. EngineClosed after `close`."""
+        """Add a job to the queue; if it is full, wait for a place or raise EngineBusy. EngineClosed after `close`."""
         if self.is_its_thread():
             raise RuntimeError("this would wait for itself: do not ask the model inside on_text")
         if not self.is_here:
@@ -88,18 +88,18 @@ class Worker:
             thread.join()
 
     def wake(self) -> None:
-        """A job may have been cancelled: it leaves the queue, or at its next token the loop."""
+        """Wake the thread after a cancellation: the job leaves the queue, or at its next token the loop."""
         with self._changed:
             if any(job.done for job in self._queue):
                 self._queue = deque(job for job in self._queue if not job.done)
             self._changed.notify_all()
 
     def is_its_thread(self) -> bool:
-        """Whether the caller is this worker's thread."""
+        """True if the caller is this worker's thread."""
         return self._thread is threading.current_thread()
 
     def fits_alone(self, row: Row) -> bool:
-        """Whether a row can ever be decoded."""
+        """True if a row fits within the limits when it is alone."""
         return positions_held([row]) + positions_read([row]) <= self.limits.positions
 
     def _work(self) -> None:
@@ -110,7 +110,7 @@ class Worker:
                 pass
 
     def _safe_turn(self) -> bool:
-        """A turn; an error that no row or call is to blame for fails all that is under way, so that nobody waits for
+        """Run a turn; an error outside any single row or call fails all jobs under way, so that no caller waits for
         ever."""
         try:
             return self._turn()
@@ -119,7 +119,10 @@ class Worker:
             return True
 
     def _turn(self) -> bool:
-        """Take in what fits, one token for every row. A method, so that no name holds a job while the thread waits."""
+        """Admit jobs that fit, then decode one token of every row.
+
+        It is a method, so that no local name keeps a job alive while the thread waits.
+        """
         with self._changed:
             while not self._closed and not self._running and not self._queue:
                 self._changed.wait()
@@ -149,7 +152,7 @@ class Worker:
     def _admit(self) -> list[tuple[Job, Row | None]]:
         """The jobs whose turn it is: one call, or rows in the order of the queue while there is room.
 
-        With their rows, for a job that is cancelled while it is looked at has none any more.
+        Jobs come with their rows, as a job that is cancelled meanwhile loses its row.
 
         A row that does not fit yet keeps its place and nothing overtakes it: rows that run end at their limits, so
         its turn comes.
@@ -178,7 +181,7 @@ class Worker:
         if held + read > self.limits.positions:
             return False
         if self.loop.allocated + read > self.limits.positions:
-            self.loop.trim()  # rows that have left may have been longer, or more
+            self.loop.trim()  # the rows that have left may have been longer or more numerous
         return max(held, self.loop.allocated) + read <= self.limits.positions
 
     def _join(self, rows: list[tuple[Job, Row]]) -> None:
@@ -192,7 +195,7 @@ class Worker:
                 self._fail([*self._running.values(), *(job for job, _ in rows)], error)
             elif len(rows) == 1:
                 rows[0][0].end(error=error)
-            else:  # whose fault it is shows when each is read alone
+            else:  # reading each alone finds the one at fault
                 for one in rows:
                     self._join([one])
             return
@@ -214,7 +217,7 @@ class Worker:
             self._running.pop(run).finish(run)
 
     def _fail(self, jobs: list[Job], error: Exception) -> None:
-        """The rows that run are lost; those that wait are not."""
+        """End jobs with an error and begin a new loop; jobs in the queue are kept."""
         self._running.clear()
         self._joining = []
         self.loop = self._fresh_loop()
