@@ -1,4 +1,4 @@
-"""The Qwen-Audio model in transformers' own form: configuration, modelling, processing.
+"""The Qwen-Audio model as transformers classes: configuration, modelling, processing.
 
 Importing this package registers the classes with transformers' Auto classes, so that
 `AutoModelForCausalLM.from_pretrained(directory)` works without `trust_remote_code`.

@@ -1,4 +1,4 @@
-"""transformers' own command line, with this model known to it.
+"""The command line of transformers, with this model registered.
 
 python -m qwen_audio.model serve path/to/checkpoint
 """

@@ -10,7 +10,7 @@ class QwenAudioEncoderConfig(PreTrainedConfig):
     """The Whisper-style audio encoder. Defaults are those of Whisper-large-v2, as in the published model.
 
     Attributes:
-        num_mel_bins: height of the log-mel picture.
+        num_mel_bins: mel bands of the log-mel spectrogram.
         d_model: width of the encoder; even, and divisible by `encoder_attention_heads`.
         encoder_layers, encoder_attention_heads, encoder_ffn_dim: size of the transformer.
         max_source_positions: encoder frames (20 ms each) that have a position: 1500 = 30 s.

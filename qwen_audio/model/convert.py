@@ -1,15 +1,15 @@
-"""Checkpoints of other code into ours, and ours into the published form (`qwen-audio convert SRC DST`).
+"""Conversion of other checkpoints to ours, and of ours to the published form (`qwen-audio convert SRC DST`).
 
 | source | becomes |
 |---|---|
 | published Qwen-Audio or Qwen-Audio-Chat directory | a model |
-| a model of ours, with `to="published"` | a published directory; together with the row above nothing is lost |
+| a model of ours, with `to="published"` | a published directory; the round trip with the row above is lossless |
 | OpenAI's Whisper `.pt`, transformers' Whisper directory | an encoder |
 | Qwen-7B, or a Qwen2, Qwen3 or Llama-style directory | a language model with our special tokens |
-| an encoder source, with `text_model` a language-model source | a model whose joints are fresh |
+| an encoder source, with `text_model` a language-model source | a model with a new projection, begin and end vector |
 
 Names, shapes and configuration are compared before anything is written; tensors then go through memory one at a time,
-in the type they have. The target appears whole or not at all.
+in their own dtype. The target appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def convert(
         to: "ours" or "published".
         text_model: a language-model source, when `source` is an encoder source.
         tokenizer: a `.tiktoken` file or tokenizer.json, for a directory that has none.
-        seed: of the parts that no source has; 0 if absent.
+        seed: of the initialisation of parts that no source has; 0 if absent.
         shard_bytes: largest size of a written weights file.
 
     Raises:
@@ -132,7 +132,7 @@ def load_published(
 
 
 def convert_state(state: Mapping[str, Tensor], config: QwenAudioConfig) -> dict[str, Tensor]:
-    """Our state dictionary of a published one, given our configuration; CheckpointError lists what does not fit."""
+    """Our state dictionary from a published one, given our configuration; CheckpointError lists all mismatches."""
     weights = Weights(memory=state)
     outputs, _ = published_outputs("state", weights, config)
     return {output.name: output.make() for output in outputs}

@@ -1,11 +1,11 @@
-"""What the project uses of transformers that is not its public interface, or that had another name in another version.
+"""Every use of transformers that is not its public interface, or that has another name in another version.
 
 Everything else is imported from `transformers` itself; nothing outside this file asks for a version or tries an import.
 Run with transformers 5.20, 5.21, 5.22, 5.23 and 5.24 (`scripts/check_versions`).
 
-- The key-value cache as an argument and in outputs (`CACHE` to `BackboneOutput`): `past_key_values` up to 5.23, `cache`
+- The KV cache as an argument and in outputs (`CACHE` to `BackboneOutput`): `past_key_values` up to 5.23, `cache`
   since 5.24, which takes the old name until 5.40 (arguments) or 6.0 (outputs). A layer that is given the other name
-  swallows it and computes without a cache, so no other file writes the name in a call.
+  ignores it and computes without a cache, so no other file writes the name in a call.
 - Attention (`causal_mask` to `SetsAttention`): `create_causal_mask` has the same rename, and `generate` may have made
   the mask already, one for each kind of layer; "eager" is in no table of attention functions; whether a model can
   change its function is guessed from the text of its source file.
@@ -19,7 +19,7 @@ Run with transformers 5.20, 5.21, 5.22, 5.23 and 5.24 (`scripts/check_versions`)
 - What is passed on as it is (`__all__`): base classes and decorators that are documented for those who add a model, but
   not exported by `transformers`.
 
-Two more touches are no imports and stand where they belong: methods that transformers calls
+Two more dependencies are not imports and stand in the classes concerned: methods that transformers calls
 (`prepare_inputs_for_generation`, `_expand_inputs_for_generation`, `_init_weights` of models; `convert_to_native_format`
 of the tokenizer; `attributes` and `apply_chat_template` of the processor), and class attributes that `PreTrainedModel`
 reads (`_no_split_modules`, `_supports_sdpa`, `_keep_in_fp32_modules`, `_tied_weights_keys`), of which unknown ones are
@@ -75,7 +75,7 @@ Layers = list[tuple[Tensor, Tensor]]
 
 
 def cache_argument(cache: Cache | None) -> dict[str, Cache | None]:
-    """The cache under the name that models and functions of transformers take it by."""
+    """The cache as a keyword argument, under the name of the installed transformers."""
     return {CACHE: cache}
 
 
@@ -116,7 +116,7 @@ def causal_mask(
 
     Args:
         embeds: `(B, L, H)`.
-        attention_mask: `(B, past + L)`, 0 at padding; None; or what `generate` made of it, which is returned.
+        attention_mask: `(B, past + L)`, 0 at padding; None; or the mask that `generate` made, which is returned.
         position_ids: `(B, L)`; where they start again at 0 another sequence begins (packed rows).
     """
     if isinstance(attention_mask, dict):
@@ -133,7 +133,7 @@ def causal_mask(
 
 
 def attention_name(config: Any) -> str | None:
-    """What `set_attn_implementation` was given last."""
+    """Name of the attention function, as last set by `set_attn_implementation`."""
     return config._attn_implementation  # type: ignore[no-any-return]
 
 
@@ -144,7 +144,7 @@ def attention_function(config: Any, eager: Callable[..., Any]) -> Callable[..., 
 
 
 def register_attention(name: str, function: Callable[..., Any]) -> None:
-    """Make an attention function known by `name`, with masks as for "sdpa"."""
+    """Register an attention function as `name`, with masks as for "sdpa"."""
     AttentionInterface.register(name, function)
     AttentionMaskInterface.register(name, AttentionMaskInterface()["sdpa"])
 
@@ -183,7 +183,7 @@ def cache_holding(layers: Layers) -> DynamicCache:
 
 
 def repeated(cache: Cache, times: int) -> Cache:
-    """The one row of a cache so many times; the cache itself stays as it is."""
+    """A cache of `times` copies of the one row of a cache, which stays unchanged."""
     made = copy.copy(cache)
     made.layers = [copy.copy(layer) for layer in cache.layers]
     made.batch_repeat_interleave(times)
@@ -210,7 +210,7 @@ def frequencies_of(cache: Cache | None) -> Tensor | None:
 
 
 def forget_frequencies(cache: Cache | None) -> None:
-    """A cache is begun anew."""
+    """Remove the frequencies of a cache that is used again from the start."""
     if frequencies_of(cache) is not None:
         cache.rope_frequencies = None  # type: ignore[union-attr]
 
@@ -244,22 +244,22 @@ def model_class_of(config: Any) -> Any:
 
 
 def is_causal_lm(config: Any) -> bool:
-    """Whether a configuration describes a causal language model."""
+    """True if a configuration describes a causal language model."""
     return type(config) in AutoModelForCausalLM._model_mapping
 
 
 def register_for_pipelines(model_type: str, class_name: str) -> None:
-    """Let `pipeline("any-to-any")` and `transformers serve` know a model that takes audio and text."""
+    """Register a model that takes audio and text for `pipeline("any-to-any")` and `transformers serve`."""
     modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.setdefault(model_type, class_name)
 
 
 def is_multimodal(config: Any) -> bool:
-    """Whether a configuration describes a chat model that takes more than text."""
+    """True if a configuration describes a chat model that takes more than text."""
     return type(config) in modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING
 
 
 def command_line() -> None:
-    """transformers' own command line."""
+    """The command line of transformers."""
     from transformers.cli.transformers import (
         main,  # not with the others: it needs packages that nothing else does
     )
@@ -272,7 +272,7 @@ def command_line() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Errors only."""
+    """Silence messages of transformers below errors."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -283,7 +283,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """No bars for the reading and writing of weights."""
+    """Suppress the progress bars of reading and writing weights."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -1,8 +1,8 @@
-"""Cross-entropy of an output layer without the table of all its logits.
+"""Cross-entropy of an output layer without all logits in memory at once.
 
-With a vocabulary of 155,947 rows the logits of a batch, their softmax and its gradient weigh more than the rest of a
-training step. Here they exist for `chunk` tokens at a time, and are turned into gradients on the spot, in the forward
-pass: what stays until the backward pass is one vector a token and, where the output matrix is trained, its gradient.
+With a vocabulary of 155,947 rows the logits of a batch, their softmax and its gradient need more memory than the rest
+of a training step. Here they exist for `chunk` tokens at a time, and their gradients are computed at once, in the
+forward pass: only one vector a token and, where the output matrix is trained, its gradient stay for the backward pass.
 
 Shapes: n tokens, H width, V rows of the vocabulary.
 """
@@ -30,9 +30,9 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of each token, as `F.cross_entropy(hidden @ W.T + bias, targets, reduction="none")` has it.
 
-    The gradient is that of the definition for any gradient that comes in from above, token by token. With one
+    The gradient is exact for any incoming gradient, token by token. With one
     gradient for all tokens (a sum or a mean of the losses) nothing is computed twice; with several, and trained
-    weights, the backward pass computes the logits again, since a sum over tokens cannot be weighed afterwards.
+    weights, the backward pass computes the logits again, since a sum over tokens cannot be weighted afterwards.
 
     Under autocast the products are made in its type; softmax and losses are float32 (float64 for float64 input).
 
@@ -129,12 +129,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _one_value(grad: Tensor) -> bool:
-    """Whether all tokens get the same gradient; a sum's is one number seen n times, which needs no look at it."""
+    """True if all tokens get the same gradient; that of a sum is an expanded scalar, recognised by its stride."""
     return grad.stride() == (0,) or len(grad) < 2 or bool((grad == grad[0]).all())
 
 
 class _Pass:
-    """One run over all chunks: losses, and the gradients asked for, of the sum of the losses (or a weighed sum)."""
+    """One pass over all chunks: losses, and the requested gradients of the sum of the losses (or a weighted sum)."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class _Pass:
 
     def _chunk(self, here: slice, scale: Tensor | None) -> Tensor:
         hidden, targets = self.hidden[here], self.targets[here, None]
-        # Step by step in one piece of memory: half the time and half the memory of log_softmax and its exponential.
+        # Step by step in place: half the time and half the memory of log_softmax and its exponential.
         scores = self._logits(hidden).to(self.wide)
         scores -= scores.amax(1, keepdim=True)
         at_target = scores.gather(1, targets)

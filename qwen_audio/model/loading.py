@@ -1,4 +1,4 @@
-"""Reading a checkpoint directory, with every fault said in one sentence before any weight is used.
+"""Reading of a checkpoint directory, with every fault reported in one sentence before any weight is used.
 
 A checkpoint directory holds config.json, tokenizer.json and safetensors weights (one file, or several with
 model.safetensors.index.json). Nothing that could run code is read: no pickled weights, no modules.
@@ -35,12 +35,12 @@ def load_checkpoint(
 ) -> tuple[Any, Any]:
     """The model (in evaluation mode) and the processor of a checkpoint directory.
 
-    quantization: None, or a name of `quantization.QUANTIZATIONS`. adapted: whether the checkpoint may be of a
-    training run whose adapters (LoRA, new rows) lie beside the model; they are left out.
+    quantization: None, or a name of `quantization.QUANTIZATIONS`. adapted: whether the checkpoint may come from a
+    training run that keeps adapters (LoRA, new rows) beside the model; they are left out.
 
     Raises:
         FileNotFoundError: no such directory.
-        ValueError: a quantization that there is not, or whose packages are not installed.
+        ValueError: an unknown quantization, or one whose packages are not installed.
         CheckpointError: a file is missing or broken, or the weights do not fit config.json.
     """
     folder = Path(folder)
@@ -85,7 +85,7 @@ def load_checkpoint(
 
 
 def has_adapters(folder: Path) -> bool:
-    """Whether a training checkpoint keeps LoRA or new vocabulary rows beside its model."""
+    """True if a training checkpoint keeps LoRA or new vocabulary rows beside its model."""
     file = folder / "trainer.json"
     return file.is_file() and bool(read_json(file).get("adapters"))
 
@@ -139,13 +139,13 @@ def _read_config(folder: Path) -> Any:
         )
     try:
         return QwenAudioConfig.from_dict(data)
-    except Exception as error:  # pydantic-like validators of several libraries; all mean a wrong value
+    except Exception as error:  # from pydantic-like validators of several libraries: a wrong value
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} does not describe a model: {reason}") from error
 
 
 def check_tensors(folder: Path, config: Any, files: list[Path]) -> None:
-    """Compare names and shapes in the safetensors headers with what the configuration makes."""
+    """Compare names and shapes in the safetensors headers with those of the configuration's model."""
     with torch.device("meta"):
         skeleton = QwenAudioForConditionalGeneration(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The audio encoder: Whisper's, with pooling, of any length and independent of the batch.
+"""The audio encoder: Whisper's, with pooling, for inputs of any length and independent of the batch.
 
 Shapes: N clips of up to T mel frames (10 ms), S = ceil(T / 2) encoder frames (20 ms), P = S // 2 audio tokens (40 ms),
 D encoder width.
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from . import hf
 from .configuration_qwen_audio import QwenAudioEncoderConfig
 
-# Share of padding that clips which are encoded together may have.
+# Largest share of padding in a batch of clips that are encoded together.
 MOST_PADDING = 0.2
 
 
@@ -117,8 +117,8 @@ class QwenAudioEncoder(hf.SetsAttention, PreTrainedModel):
     """Log-mel to encoder frames, and frames to pooled ones. Two convolutions, then transformer layers.
 
     Attributes:
-        packs: whether, in training, the layers see the frames of all clips one after the other and no padding, where
-            more than `MOST_PADDING` of a batch would be some. Set it to False where layers are compiled: every mix of
+        packs: whether, in training, the layers get the frames of all clips joined without padding where more than
+            `MOST_PADDING` of a batch would be padding. Set it to False where layers are compiled: every mix of
             lengths would be another graph.
     """
 
@@ -149,7 +149,7 @@ class QwenAudioEncoder(hf.SetsAttention, PreTrainedModel):
         if module is self:
             hf.initialization.copy_(self.positional_embedding, sinusoids(*self.positional_embedding.shape))
         elif isinstance(module, nn.Conv1d):
-            # Keep the variance: with the usual 0.02 the positions, of size 1, drown the sound for thousands of steps.
+            # Keep the variance: with the usual 0.02 the positions, of size 1, dominate for thousands of steps.
             fan_in = module.in_channels * module.kernel_size[0]
             hf.initialization.normal_(module.weight, mean=0.0, std=(2 / fan_in) ** 0.5)
 
@@ -157,11 +157,11 @@ class QwenAudioEncoder(hf.SetsAttention, PreTrainedModel):
         """Frames before pooling and before the final layer norm.
 
         Args:
-            input_features: log-mel `(N, num_mel_bins, T)`; what lies past a clip's length is ignored.
+            input_features: log-mel `(N, num_mel_bins, T)`; frames past a clip's length are ignored.
             feature_lengths: mel frames of each clip `(N,)`.
 
         Returns:
-            `(N, S, D)` with S = (T - 1) // 2 + 1; rows past a clip's `encoder_frames` mean nothing.
+            `(N, S, D)` with S = (T - 1) // 2 + 1; rows past a clip's `encoder_frames` are meaningless.
         """
         frames = input_features.shape[-1]
         limit = 2 * self.config.max_source_positions
@@ -197,7 +197,7 @@ class QwenAudioEncoder(hf.SetsAttention, PreTrainedModel):
         """Pooled encoder states `(N, P, D)`: means of pairs of frames, then the final layer norm.
 
         The published model pools *before* the final layer norm. Clips of very different lengths are encoded in groups
-        of similar ones, except in training, where the layers see little padding (`packs`).
+        of similar ones, except in training, where the layers get little padding (`packs`).
         """
         groups = None if self.training or torch.compiler.is_compiling() else length_groups(feature_lengths)
         if groups is None:

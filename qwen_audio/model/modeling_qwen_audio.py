@@ -27,7 +27,7 @@ class QwenAudioCausalLMOutput(hf.CausalLMOutput):
     Attributes:
         loss: mean cross-entropy over the labelled positions.
         logits: `(B, L or logits_to_keep, V)`; None when labels are given (see `token_losses`).
-        cache: the key-value cache; also under its old name, `past_key_values`.
+        cache: the KV cache; also under its old name, `past_key_values`.
         hidden_states, attentions: of the language model, where asked for.
         token_losses: cross-entropy of each labelled position in row-major order `(number of labels,)`.
         audio_frames: in training, the encoder's frames before pooling `(N, S, D)`, for a loss of their own.
@@ -72,7 +72,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             hf.initialization.normal_(self.audio_end_embedding, mean=0.0, std=std)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """As in transformers, but ValueError for a model quantised with torchao, which could not be read again."""
+        """Save as transformers does; ValueError for a model quantised with torchao, which could not be read again."""
         # torchao's reader takes every name apart at a dot, and audio_start_embedding has none.
         method = getattr(getattr(self.config, "quantization_config", None), "quant_method", None)
         if method == "torchao":
@@ -109,7 +109,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _embed(
         self, input_ids: Tensor, input_features: Tensor | None, feature_lengths: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """What `embed` gives, and in training the encoder's frames before pooling."""
+        """The result of `embed`, and in training the encoder's frames before pooling."""
         embeds = self.get_input_embeddings()(input_ids)
         if input_features is None:
             return embeds, None
@@ -131,14 +131,14 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return embeds, frames
 
     def _spans(self, input_ids: Tensor) -> int:
-        """Audio spans in `(B, L)`. A start that is followed by no padding is a token that a model wrote."""
+        """Audio spans in `(B, L)`. A start that no pad follows is a generated token, not a span."""
         if input_ids.shape[1] < 2:
             return 0
         begun = input_ids[:, :-1] == self.config.audio_start_token_id
         return int((begun & (input_ids[:, 1:] == self.config.audio_pad_token_id)).sum())
 
     def _check_no_spans(self, input_ids: Tensor) -> None:
-        """A prompt with spans needs clips."""
+        """Raise ValueError for a prompt with spans but without clips."""
         spans = self._spans(input_ids)
         if spans:
             raise ValueError(
@@ -187,9 +187,9 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: `(B, L)`; -100 where there is none. Logits are then computed at labelled positions only, some
                 at a time (see linear_cross_entropy.py), and no cache is made unless `use_cache` asks for one.
             inputs_embeds: `(B, L, H)` instead of `input_ids`.
-            cache, past_key_values: two names of the key-value cache of the tokens before.
+            cache, past_key_values: two names of the KV cache of the tokens before.
             position_ids: `(B, L)`; counted from a two-dimensional mask if there is one, padding left out. Where they
-                start again at 0, with labels and without a mask, another sequence begins that sees nothing of the
+                start again at 0, with labels and without a mask, another sequence begins that does not attend to the
                 ones before (packed rows, see `qwen_audio.data.collate`).
             logits_to_keep: with no labels, how many last positions get logits (0: all), or which: `(K,)` for all rows,
                 or `(B, K)` for each.
@@ -246,7 +246,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Clips go in with the ids that hold their spans: later steps find them in the cache."""
+        """Pass clips along only with the ids that hold their spans: later steps have them in the cache."""
         begin_prompt(hf.cache_of(kwargs))
         features = {k: kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
@@ -263,7 +263,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         **model_kwargs: Any,
     ) -> tuple[Tensor | None, dict[str, Any]]:
-        """Beams and several return sequences repeat whole rows, so the clips of a row are repeated together."""
+        """Repeat the clips of a row together, as beams and several return sequences repeat whole rows."""
         features = {k: model_kwargs.pop(k, None) for k in ("input_features", "feature_lengths")}
         if expand_size > 1 and features["input_features"] is not None and input_ids is not None:
             per_row = (input_ids == self.config.audio_start_token_id).sum(1).tolist()
@@ -292,7 +292,7 @@ def _token_losses(head: Any, hidden: Tensor, targets: Tensor) -> Tensor:
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Whether something outside watches or changes what the module computes, so that it must be called."""
+    """True if a hook or a replaced `forward` changes the module's computation, so that the module must be called."""
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 

@@ -1,8 +1,8 @@
 """The language model of the published Qwen-Audio (Qwen-7B): Qwen2's layout with two rules for long context.
 
 - Dynamic NTK: a prompt longer than `seq_length` gets a larger rotary base, chosen from its own length when it is read
-  and kept while it is answered. The frequencies are therefore kept beside the keys, on the cache.
-- log-n: past `seq_length` queries grow with the logarithm of their position.
+  and kept while it is answered. The frequencies are therefore stored on the KV cache.
+- log-n: past `seq_length` queries are scaled by the logarithm of their position.
 
 Both are off in training, as published. Both count real tokens only, so that padding changes nothing.
 """
@@ -33,7 +33,7 @@ def positions_of(attention_mask: Tensor, length: int) -> Tensor:
 
 
 def begin_prompt(cache: hf.Cache | None) -> None:
-    """Forget the rotary frequencies of what an empty cache held before, so that a cache may be used again."""
+    """Remove the rotary frequencies that an empty cache still has, so that a cache may be used again."""
     if cache is not None and not int(cache.get_seq_length()):
         hf.forget_frequencies(cache)
 
@@ -124,7 +124,7 @@ class QwenAudioTextAttention(nn.Module):
     def forward(
         self, x: Tensor, rotary: Rotary, mask: Any, cache: hf.Cache | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """`x` (B, L, H); the others as for a layer. The output (B, L, H), and the weights where they are kept."""
+        """Attend over `x` (B, L, H); the other arguments as for a layer. Returns (B, L, H), and the weights if kept."""
         q, k, v = (
             proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
@@ -157,7 +157,7 @@ class QwenAudioTextLayer(hf.GradientCheckpointingLayer):
             x: `(B, L, H)`.
             rotary: cosines and sines of the positions.
             mask: as the attention function takes it.
-            cache: to read and to write.
+            cache: the KV cache, read and extended; or None.
             kwargs: for the attention function.
 
         Returns:
@@ -169,7 +169,7 @@ class QwenAudioTextLayer(hf.GradientCheckpointingLayer):
 
 
 class _QwenAudioText(hf.SetsAttention, PreTrainedModel):
-    """What the decoder has in common with and without its output layer."""
+    """Base class of the decoder with and without its output layer."""
 
     config: QwenAudioTextConfig
     base_model_prefix = "model"
@@ -212,10 +212,10 @@ class QwenAudioTextModel(_QwenAudioText):
 
         Args:
             input_ids: `(B, L)`, or `inputs_embeds` `(B, L, H)`.
-            attention_mask: `(B, past + L)`, 0 at padding, or what `generate` makes of it.
+            attention_mask: `(B, past + L)`, 0 at padding, or the mask that `generate` makes of it.
             position_ids: `(B, L)`; by default counted from the mask.
-            cache, past_key_values: two names of the key-value cache of the tokens before. It keeps the rotary
-                frequencies of the prompt it was begun with.
+            cache, past_key_values: two names of the KV cache of the tokens before. It keeps the rotary
+                frequencies of its first prompt.
             use_cache: whether to make a cache where none is given; by default as the configuration says, and never
                 while activations are computed again.
             output_hidden_states: whether to keep the embeddings and the states after each layer, the last one normed.
@@ -349,7 +349,7 @@ class QwenAudioTextForCausalLM(_QwenAudioText, GenerationMixin):
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers; an empty cache is begun anew."""
+        """Prepare inputs as transformers does, but clear the rotary frequencies of an empty cache."""
         begin_prompt(hf.cache_of(kwargs))
         prepare: Any = super().prepare_inputs_for_generation
         return prepare(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)

@@ -19,7 +19,7 @@ PUBLISHED_VOCABULARY = 155_947
 
 
 def _initial_deviation(width: int) -> float:
-    """The usual 0.02 is right for widths in the thousands; narrow layers need more to pass their input on."""
+    """Standard deviation of initial weights: 0.02 suits widths in the thousands; narrower layers need more."""
     return max(0.02, 0.8 * width**-0.5)
 
 

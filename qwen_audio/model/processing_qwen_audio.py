@@ -1,7 +1,7 @@
-"""From waves and text segments to the tensors of the model, and from ids back to text.
+"""The processor: from waveforms and text segments to the tensors of the model, and from ids back to text.
 
 One row of a batch is the row's audio spans followed by its segments (see format/tasks.py). Users of transformers
-give texts and recordings, or conversations, instead: see processor_inputs.py.
+pass texts and recordings, or conversations, instead: see processor_inputs.py.
 """
 
 import warnings
@@ -23,7 +23,7 @@ IGNORE_INDEX = -100
 
 
 class QwenAudioProcessor(ProcessorMixin):
-    """Makes model inputs of waves and segments. Holds the tokenizer; the mel picture needs no setting."""
+    """Makes model inputs of waves and segments. Holds the tokenizer; the log-mel spectrogram has no settings."""
 
     attributes = ["tokenizer"]
     tokenizer_class = "AutoTokenizer"
@@ -74,7 +74,7 @@ class QwenAudioProcessor(ProcessorMixin):
             sampling_rate: of arrays in `audio`, 16000 by default.
             padding, return_tensors, images, videos: for transformers, which passes them. Rows of different lengths
                 are always padded to the longest, and tensors are PyTorch's; other values are a ValueError.
-            others: what a version of transformers may pass besides; without effect, and said in a warning.
+            others: further arguments of some versions of transformers; without effect, and named in a warning.
 
         Returns:
             input_ids, attention_mask, labels `(B, L)`, input_features `(N, 80, T)`, feature_lengths `(N,)`;
@@ -196,7 +196,7 @@ class QwenAudioProcessor(ProcessorMixin):
 
 
 def _warn_of(others: dict[str, Any]) -> None:
-    """Arguments that are not known here and are set to something: none of them changes what is made."""
+    """Warn of unknown arguments that are set: none of them changes the result."""
     names = [name for name, value in others.items() if value not in (None, False)]
     if names:
         warnings.warn(f"{', '.join(names)}: without effect on Qwen-Audio's inputs", stacklevel=3)

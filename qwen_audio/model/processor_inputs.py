@@ -1,7 +1,7 @@
-"""What transformers hands to a processor, as rows of segments and the log-mels of their recordings.
+"""Processor inputs of transformers as rows of segments and the log-mels of their recordings.
 
 Two forms: a text in which `<audio></audio>` stands for each recording, and a conversation. In a text, special tokens
-are read as such, as everywhere in transformers: it is a whole prompt, and whoever writes it is trusted. In a
+are read as such, as everywhere in transformers: it is a whole prompt, and its author is trusted. In a
 conversation the messages are data, and special tokens spelled in them are plain text.
 """
 
@@ -40,7 +40,7 @@ class Row:
 def text_rows(text: str | Sequence[str], audio: Any, sampling_rate: int | None) -> list[Row]:
     """Rows from texts, and from all their recordings in order.
 
-    audio: a recording or a list: arrays (n,), or whatever `load_audio` takes. sampling_rate: of arrays, 16000 by
+    audio: a recording or a list: arrays (n,), or any source of `load_audio`. sampling_rate: of arrays, 16000 by
     default; they are resampled if it is another. Raises ValueError unless there is one `<audio></audio>` for each.
     """
     texts = [text] if isinstance(text, str) else list(text)
@@ -73,7 +73,7 @@ def conversation_row(
 ) -> Row:
     """A row from messages of transformers or OpenAI: perhaps system, then user and assistant in turn.
 
-    answer_begins: end with the beginning of an answer, if a user has the last word. open_end: leave the last
+    answer_begins: end with the beginning of an answer, if the last message is a user's. open_end: leave the last
     answer open, to be continued. Without `with_audio` recordings are not read, and spans have no length.
     Recordings may be named by path under `path` and `audio`; `url` takes data only, and nothing is downloaded.
     Raises ChatError.
@@ -101,12 +101,12 @@ def conversation_row(
 
 
 def is_batch(conversation: Any) -> bool:
-    """Whether this is a list of conversations and not one."""
+    """True for a list of conversations, False for one conversation."""
     return bool(conversation) and isinstance(conversation[0], (list, tuple))
 
 
 def _with_known_parts(message: Any, with_audio: bool) -> Any:
-    """The message with its audio in a form that `parse_messages` knows."""
+    """The message with its audio in a form that `parse_messages` accepts."""
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         return message
     return message | {"content": [_known_part(part, with_audio) for part in message["content"]]}
@@ -116,7 +116,7 @@ def _known_part(part: Any, with_audio: bool) -> Any:
     if not isinstance(part, dict) or part.get("type") not in ("audio", "input_audio", "audio_url"):
         return part
     if not with_audio:
-        return {"type": "audio", "audio": np.zeros(1, np.float32)}  # only its place counts
+        return {"type": "audio", "audio": np.zeros(1, np.float32)}  # only its place is used
     if part["type"] == "audio" and "url" in part:
         url = part["url"]
         kind, key = ("audio_url", "url") if "://" in str(url) else ("input_audio", "data")
@@ -133,7 +133,7 @@ def _wave(source: Any, sampling_rate: int | None) -> np.ndarray:
 
 
 def _flat(audio: Any) -> Iterator[Any]:
-    """Recordings one by one; (array, rate) is one."""
+    """Recordings as a flat list; (array, rate) is one recording."""
     if audio is None:
         return
     if isinstance(audio, list) or (isinstance(audio, tuple) and not np.isscalar(audio[-1])):

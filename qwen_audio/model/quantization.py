@@ -1,4 +1,4 @@
-"""The language model in 8 or 4 bits; the audio encoder, the embeddings and the output layer stay as they are.
+"""Quantisation of the language model to 8 or 4 bits; audio encoder, embeddings and output layer keep their precision.
 
     qwen_audio.load("path/to/checkpoint", quantization="int8")
 
@@ -13,7 +13,7 @@ from qwen_audio.packages import check_packages
 
 # name -> packages it needs
 QUANTIZATIONS = {"int8": ("torchao",), "nf4": ("bitsandbytes", "accelerate")}
-# What keeps its precision: the encoder hears, the output layer chooses, and neither is where the memory goes.
+# Modules that keep their precision: the encoder is the input, the output layer makes the choice, and both are small.
 KEPT = ("audio_tower", "audio_projection", "lm_head")
 
 
@@ -22,7 +22,7 @@ def quantization_config(name: str, dtype: Any) -> Any:
 
     name: "int8", weights of 8 bits with a scale for each row (torchao); or "nf4", of 4 bits in blocks of 64
     (bitsandbytes). dtype: torch dtype to compute in. Raises ValueError for another name, and PackageError for
-    a package that is missing or was not run with.
+    a package that is missing or of an untested version.
     """
     if name not in QUANTIZATIONS:
         raise ValueError(f"there is no quantization {name!r}: use {' or '.join(QUANTIZATIONS)}")

@@ -2,8 +2,8 @@
 
     model.set_attn_implementation("by_rows")
 
-A mask keeps packed rows apart at the price of all pairs of positions, most of which it throws away: with ten rows of
-equal length nine tenths. Here each row is computed for itself. On a CPU in plain matrix products, which in bfloat16
+With a mask, attention scores of all pairs of positions are computed and most are discarded: with ten rows of
+equal length nine tenths. Here each row is computed by itself: on a CPU in plain matrix products, which in bfloat16
 train faster there than the fused kernel; elsewhere by `F.scaled_dot_product_attention`. Batches that are not packed
 (generation, padded rows) are computed as with "sdpa". Importing this module registers the name with transformers.
 """
@@ -37,10 +37,10 @@ def attention_by_rows(
     row_lengths: tuple[int, ...] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls it.
+    """Attention function with the signature that transformers calls.
 
     Args:
-        module: its `is_causal` says whether a position sees those after it.
+        module: if its `is_causal` is true, positions do not attend to those after them.
         query: `(B, heads, L, width)`; key and value with their own number of heads and positions.
         attention_mask: used where there are no `row_lengths`.
         row_lengths: lengths of the rows joined in the one sequence of the batch.

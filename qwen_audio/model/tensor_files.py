@@ -1,4 +1,4 @@
-"""Safetensors files: what is in one, and writing one tensor by tensor (the library wants all of them in memory)."""
+"""Safetensors files: reading of headers, and writing tensor by tensor (the library needs all of them in memory)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What the header of a file says about a tensor."""
+    """Entry of a tensor in the header of a file."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor to be written: what the header will say, and how to get it when its turn comes."""
+    """A tensor to be written: its header entry, and a function that gives it when it is written."""
 
     name: str
     info: TensorInfo

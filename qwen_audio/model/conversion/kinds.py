@@ -1,4 +1,4 @@
-"""What a source of a conversion is."""
+"""Kinds of conversion sources, and the recognition of a source's kind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which published tensor is which of ours, in both directions, and what does not fit.
+"""Names of published tensors and of ours, the mapping in both directions, and the check of names and shapes.
 
-The encoder has Whisper's names in the published model as in OpenAI's files; transformers' Whisper has ours. The
+The published model names the encoder's tensors as OpenAI's Whisper files do; transformers' Whisper has our names. The
 published language model keeps query, key and value in one matrix and calls the MLP's gate `w2`, its other half `w1`.
 """
 
@@ -69,7 +69,7 @@ def encoder_names(layers: int) -> dict[str, str]:
 
 
 def text_links(layers: int) -> list[Link]:
-    """Qwen-7B's tensors and those of our language model."""
+    """Links from Qwen-7B's tensors to those of our language model."""
     links = [
         Link("transformer.wte.weight", (EMBEDDING,)),
         Link("transformer.ln_f.weight", ("model.norm.weight",)),
@@ -83,7 +83,7 @@ def text_links(layers: int) -> list[Link]:
 
 
 def published_links(encoder_layers: int, text_layers: int) -> list[Link]:
-    """Every tensor of a published Qwen-Audio that is learned, and ours."""
+    """Links from every learned tensor of a published Qwen-Audio to ours."""
     links = [
         Link(f"transformer.audio.{old}", (f"audio_tower.{new}",))
         for old, new in encoder_names(encoder_layers).items()
@@ -139,7 +139,8 @@ def check_tensors(
     due: Mapping[str, Shape],
     may_be_there: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Raise TensorMismatch with all faults unless `found` has what is due, and else only what may be there."""
+    """Raise TensorMismatch with all faults unless `found` has every tensor of `due`, with its shape, and no other
+    than those that `may_be_there` accepts."""
     numbers = [name for name in due if name in found and not found[name].dtype.is_floating_point]
     if numbers:
         raise CheckpointError(f"{where}: these weights are not floating point: {_some(numbers)}")

@@ -1,4 +1,4 @@
-"""What a converted directory will hold, and how it is written."""
+"""Plan of a converted directory, and its writing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from . import names
 from .files import Output, TensorInfo, write_safetensors, write_weights
 from .vocabulary import write_tiktoken
 
-# In a converted directory: the published files that ours do not need, for the way back.
+# Folder, in a converted directory, of published files that ours do not need: for the conversion back.
 KEPT = "published"
 
 
 @dataclass
 class Plan:
-    """What a directory will hold; made, with all checks, before anything is written."""
+    """Contents of a directory; made, with all checks, before anything is written."""
 
     config: PreTrainedConfig
     outputs: list[Output]
@@ -39,7 +39,7 @@ class Plan:
 
 def write(plan: Plan, folder: Path, shard_bytes: int) -> None:
     """Write a plan into an empty folder, weights last."""
-    # The small files first: what can still go wrong goes wrong before gigabytes are written.
+    # The small files first, so that a failure comes before gigabytes are written.
     for name, content in plan.files.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def write(plan: Plan, folder: Path, shard_bytes: int) -> None:
 
 
 def finish_config(config: Any, outputs: list[Output]) -> None:
-    """Say which class reads the directory, and the type of its weights."""
+    """Set the configuration's class that reads the directory, and the dtype of its weights."""
     types = {output.name: output.info.dtype for output in outputs}
     config.architectures = [hf.model_class_of(config).__name__]
     embedding = next((dtype for name, dtype in types.items() if name.endswith(names.EMBEDDING)), None)
@@ -70,7 +70,7 @@ def finish_config(config: Any, outputs: list[Output]) -> None:
 
 
 def end_ids(tokenizer: QwenAudioTokenizer | None, end: Any) -> dict[str, Any]:
-    """What generation_config.json says about the end of an answer; `end` is the id of `<|endoftext|>`."""
+    """Entries of generation_config.json on the end of an answer; `end` is the id of `<|endoftext|>`."""
     if tokenizer is None:
         return {} if end is None else {"eos_token_id": end, "pad_token_id": end}
     # A turn also ends where the published chat code stops.

@@ -27,7 +27,7 @@ _CHAT_DEFAULTS = {"chat_format": "chatml", "max_window_size": 6144}
 def published_outputs(
     where: object, weights: Weights, config: QwenAudioConfig
 ) -> tuple[list[Output], dict[str, Tensor]]:
-    """Our tensors, and the published ones that are computed here instead (once they have been compared)."""
+    """Our tensors, and the published tables that our model computes itself (equal to those, which is checked)."""
     audio: Any = config.audio_config
     text: Any = config.text_config
     shapes, _ = names.shapes_of(config)
@@ -54,7 +54,7 @@ def _computed_buffers(config: QwenAudioConfig) -> dict[str, Tensor]:
 
 
 def from_published(folder: Path, vocabulary: Path | None, audio_pad_id: int | None = None) -> Plan:
-    """Plan of our model of a published directory, with the tokenizer file `vocabulary` if it has none of its own."""
+    """Plan of our model from a published directory; `vocabulary` is the tokenizer file if the directory has none."""
     path = folder / "config.json"
     published = read_json(path)
     config = full_config(path, published, audio_pad_id)
@@ -87,7 +87,7 @@ def from_published(folder: Path, vocabulary: Path | None, audio_pad_id: int | No
 
 
 def to_published(folder: Path) -> Plan:
-    """Plan of the published directory of a model of ours."""
+    """Plan of the published form of a model of ours."""
     path = folder / "config.json"
     config: Any = QwenAudioConfig.from_dict(read_json(path))
     weights = open_weights(folder)

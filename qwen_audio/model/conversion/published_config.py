@@ -1,6 +1,6 @@
-"""config.json of the published models (`QWenConfig` and its `audio` part) and our configurations, both ways.
+"""Conversion between config.json of the published models (`QWenConfig` and its `audio` part) and our configurations.
 
-A value that our model would not honour is refused; keys that do not change what is computed (types, file names,
+A value that our model does not implement is refused; keys that do not change the result (types, file names,
 switches of kernels) are not read.
 """
 
@@ -21,7 +21,7 @@ from qwen_audio.model.configuration_qwen_audio import (
 )
 from qwen_audio.model.loading import CheckpointError
 
-# What must be there, and what it must be where only one value is implemented (None: any).
+# Required keys, with the required value where only one is implemented (None: any).
 _TEXT_KEYS: dict[str, Any] = dict.fromkeys(
     ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "kv_channels",
      "seq_length", "layer_norm_epsilon", "rotary_emb_base", "use_dynamic_ntk", "use_logn_attn")
@@ -31,7 +31,7 @@ _AUDIO_KEYS: dict[str, Any] = dict.fromkeys(
     ("n_ctx", "n_state", "n_head", "n_layer", "output_dim", "audio_start_id")
 )
 _AUDIO_KEYS |= {"n_mels": 80, "avg_pool": True, "add_audio_bos_eos_token": True}
-# May be absent, but not be something else.
+# Optional keys, with the only value that is implemented.
 _FIXED = {
     "tie_word_embeddings": False,
     "scale_attn_weights": True,
@@ -105,8 +105,8 @@ def full_config(path: Path, data: Mapping[str, Any], audio_pad_id: int | None = 
     """Configuration of a published Qwen-Audio.
 
     Args:
-        audio_pad_id: id that fills an audio span. Published weights do not say it, because every position of a span
-            is overwritten. By default it is where the published tokenizer has it; where that is no id at all, as
+        audio_pad_id: id that fills an audio span. Published weights do not determine it, because every position of a
+            span is overwritten. By default it is the id of the published tokenizer; where that is not a valid id, as
             with a vocabulary too small for the special tokens, the second after `<audio>`.
     """
     text = text_config(path, data)
@@ -148,7 +148,7 @@ def published_config(path: Path, config: QwenAudioConfig, dtype: torch.dtype) ->
     """The published config.json of our configuration, read from `path`.
 
     Raises:
-        CheckpointError: the published code has no way to say or do what this configuration asks for.
+        CheckpointError: the published code does not support a value of this configuration.
     """
     text: Any = config.text_config
     audio: Any = config.audio_config

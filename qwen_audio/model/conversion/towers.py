@@ -72,7 +72,7 @@ def encoder(source: Path, prefix: str = "") -> tuple[QwenAudioEncoderConfig, lis
 
 
 def language_model(folder: Path, vocabulary: Path | None, seed: int, prefix: str = "") -> Plan:
-    """A language-model source with our vocabulary."""
+    """Configuration and tensors of a language-model source, with our vocabulary."""
     path = folder / "config.json"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a directory: give the directory of a language model")
@@ -126,7 +126,7 @@ def language_model(folder: Path, vocabulary: Path | None, seed: int, prefix: str
 def _known_config(path: Path, data: Mapping[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # validators of several libraries; all mean that the file is not usable
+    except Exception as error:  # from validators of several libraries: the file is not usable
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: model_type {data['model_type']!r} cannot be used: {reason}") from None
     if not hf.is_causal_lm(config):
@@ -150,7 +150,7 @@ def _with_our_rows(output: Output, words: Vocabulary, rows: list[int | None], se
 
 
 def assembled(source: Path, text_model: Path, vocabulary: Path | None, seed: int) -> Plan:
-    """A model of an encoder and a language model; projection, begin and end vectors are fresh."""
+    """Plan of a model from an encoder and a language model; projection, begin and end vectors are newly initialised."""
     plan = language_model(text_model, vocabulary, seed, "language_model.")
     audio, outputs = encoder(source, "audio_tower.")
     text: Any = plan.config

@@ -1,4 +1,4 @@
-"""Vocabularies of other models made ours: their base tokens, then all special tokens of `qwen_audio.format.tags`.
+"""Conversion of other models' vocabularies: their base tokens, then all special tokens of `qwen_audio.format.tags`.
 
 Supported are byte-level BPE tokenizers: a tiktoken file (Qwen-7B) or a tokenizer.json (Qwen2, Qwen2.5, Qwen3, Llama-3).
 Special tokens of the other model that we do not have are left out, those of the same name keep their embedding.
@@ -21,7 +21,7 @@ from qwen_audio.format.tokenizer import QwenAudioTokenizer, byte_tokenizer, from
 from qwen_audio.model.loading import CheckpointError
 
 _KNOWN_IN_QWEN = 208  # Qwen-7B's own special tokens are the first of ours
-# New rows get the mean of the trained ones and this share of their deviation, so that they can become different.
+# New rows get the mean of the trained ones plus noise of this share of their deviation, so that they can diverge.
 _NEW_ROW_NOISE = 0.01
 
 
@@ -45,7 +45,7 @@ def find_tokenizer(folder: Path, given: Path | None) -> Path | None:
 
 
 def tokenizer_file(folder: Path, given: Path | None) -> Path:
-    """The same; CheckpointError if there is none."""
+    """The file that `find_tokenizer` gives; CheckpointError if there is none."""
     path = find_tokenizer(folder, given)
     if path is None:
         has = " (tokenizer.model is a sentencepiece one, which is not supported)"
@@ -132,7 +132,7 @@ def write_tiktoken(tokenizer: QwenAudioTokenizer, path: Path) -> None:
 def extended(source: Tensor, base: int, special_rows: list[int | None], seed: int) -> Tensor:
     """Embedding (or output) rows `(base + special tokens, H)` for our vocabulary.
 
-    The base rows are taken over. A special token with a row in `special_rows` takes that one; any other gets the mean
+    The base rows are copied. A special token with a row in `special_rows` gets that one; any other gets the mean
     of the base rows, so that the old tokens keep their probabilities nearly as they were, plus a little noise.
     """
     rows = torch.empty(base + len(special_rows), source.shape[1], dtype=source.dtype)
