@@ -1,1 +1,1 @@
-"""Annotated examples: their schema, the files that hold them, and the generators that make them."""
+"""Training data: manifests of examples and dialogues, augmentation, batches, the training stream, corpus recipes."""

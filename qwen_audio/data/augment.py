@@ -1,6 +1,6 @@
 """Random distortions of a waveform for training: speed, room, noise, telephone band, clipping, codecs, bits.
 
-Every distortion happens with its own probability, in the order in which sound meets it: voice, room,
+Every distortion happens with its own probability, in the order of a real recording: voice, room,
 surroundings, microphone, line.  Only the change of speed moves words in time; their times are scaled.
 All randomness comes from the caller's generator.  Spectra are shaped by one FFT per step, zero-padded.
 """
@@ -20,7 +20,7 @@ from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.format.timestamps import Word
 
 NOISE_COLOURS = ("white", "pink", "brown", "babble", "hum")
-_HEARD_DECAY = 0.75  # of a reverberation: its last 15 dB are not heard
+_HEARD_DECAY = 0.75  # share of a reverberation time (60 dB): the last 15 dB are inaudible
 _SPEED_GRID = 0.005  # speed factors are multiples of this: soxr is quick for ratios of small integers
 
 
@@ -82,9 +82,9 @@ class Augment:
         return changed, [Word(w.word, min(w.start / factor, end), min(w.end / factor, end)) for w in words]
 
     def distort(self, wave: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-        """The same for a wave alone, and what was done to it.
+        """Distort a wave alone; returns the wave and a record of the distortions applied.
 
-        The facts are those of "speed" (factor), "eq" (true), "reverberation_s" and "direct_db" (the direct sound
+        The record has those of "speed" (factor), "eq" (true), "reverberation_s" and "direct_db" (the direct sound
         over all the rest), "noise" and "snr_db", "band_hz", "clip_db", "peak_db", "quantise" ("mu-law" or bits),
         "codec" and "bit_rate" that apply.
         """
@@ -135,7 +135,7 @@ class Augment:
             bits = None if rng.random() < 0.5 else int(rng.integers(8, 13))
             wave = round_to_bits(wave, bits) if bits else mu_law(wave)
             facts["quantise"] = bits or "mu-law"
-        # Drawn only where it can happen: a seed gives the waves it gave before there were codecs.
+        # Sampled only where it can happen, so that a seed gives the same waves as before there were codecs.
         if self.codec > 0 and rng.random() < self.codec:
             name = tuple(CODECS)[rng.integers(len(CODECS))]
             rate = int(rng.choice(CODECS[name].bit_rates))

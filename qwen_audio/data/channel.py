@@ -1,9 +1,9 @@
-"""Examples as they come through a channel: which distortions leave a task's answer true, and what was done.
+"""Distortion of examples by a channel, limited to distortions that leave the task's answer true.
 
-    distort(sample, Augment(), rng)      # -> a Sample whose meta["channel"] tells what happened to each clip
+    distort(sample, Augment(), rng)      # -> a Sample whose meta["channel"] has the distortions of each clip
 
-augment.py distorts a wave; this file knows tasks.  A change of speed moves pitch, voice and tempo, and a room, noise
-or an equaliser changes what some labels tell of; all times of an example go along with its speed.
+augment.py distorts a wave; this file depends on the task.  A change of speed moves pitch, voice and tempo, and a room,
+noise or an equaliser changes properties that some labels describe; all times of an example are scaled with its speed.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from qwen_audio.format.task_table import TASKS
 from qwen_audio.format.timestamps import Span, Word
 
 _NOTES = ("note_pitch", "note_velocity", "note_analysis")
-# Pitch, voice or tempo is the answer, or is told of in it.
+# Pitch, voice or tempo is the answer, or is described in it.
 SPEED_MATTERS = (
     *_NOTES, "speaker_verification", "speaker_gender", "speaker_age", "emotion", "singer_id", "music_caption",
     "music_emotion", "music_genre", "music_qa",
 )  # fmt: skip
-# How hard a note is played is heard in its level and in its timbre.
+# The velocity of a note determines its level and its timbre.
 LEVEL_MATTERS = ("note_velocity", "note_analysis")
-# Captions tell of the noise and the room that the scene has; a scene is known by its room.
+# Captions describe the noise and the room of a scene; a scene is recognised by its room.
 _ROOM_MATTERS = ("audio_caption", "acoustic_scene")
 _LEAST_SNR = 15.0  # dB, where sounds and music are the subject: a steady noise is a sound itself
 
 
 def suited(augment: Augment, task: str) -> Augment:
-    """The distortion without what would make a label of the task untrue."""
+    """The augmentation without distortions that would make a label of the task untrue."""
     if task in SPEED_MATTERS:
         augment = replace(augment, speed=0.0)
     if task in _NOTES:  # the highest keys lie above the band of a telephone
@@ -51,7 +51,7 @@ def suited(augment: Augment, task: str) -> Augment:
 
 
 def distort(sample: Sample, augment: Augment, rng: np.random.Generator) -> Sample:
-    """The sample with every clip through a channel of its own; `meta["channel"]` has what happened to each.
+    """The sample with every clip through a channel of its own; `meta["channel"]` has the distortions of each.
 
     Words, spans and the times of events and notes in `meta` follow the first clip's speed.
     """
@@ -69,7 +69,7 @@ def distort(sample: Sample, augment: Augment, rng: np.random.Generator) -> Sampl
 
 
 def moved(example: Example, speed: float, seconds: float) -> Example:
-    """The example with all its times for a clip that is played `speed` times faster and is `seconds` long then."""
+    """The example with all its times scaled to a clip played `speed` times faster, which is then `seconds` long."""
     if speed == 1.0:
         return example
 
@@ -96,7 +96,7 @@ def moved(example: Example, speed: float, seconds: float) -> Example:
 
 
 def _timed(rows: Any, first_number: int) -> bool:
-    """Whether this is what a synthetic example's `meta` holds: rows of three, numbers from `first_number` on."""
+    """True for rows in the form of a synthetic example's `meta`: three entries, numbers from `first_number` on."""
     return isinstance(rows, list) and all(
         isinstance(row, (list, tuple))
         and len(row) == 3

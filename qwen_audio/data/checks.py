@@ -1,7 +1,7 @@
-"""Checks of a manifest row whose parts are well formed and do not agree: who reads it would learn what is not so.
+"""Checks of a manifest row for fields that are valid alone but contradict each other.
 
 Classes are not checked against a list (a real corpus has its own ages, dialects and emotions) unless the row has
-`choices`, see example.py.
+`choices`, see format/example.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_annotation(example: Example) -> None:
 
 
 def _check_label(example: Example) -> None:
-    """A text that is no longer than the label is the label; a longer one is a sentence about it."""
+    """Refuse a text that is not longer than the label and differs from it; a longer text is a sentence about it."""
     label, text = (transcript_of(part or "", "wo_itn").split() for part in (example.label, example.text))
     if label and text and len(text) <= len(label) and text != label:
         raise ValueError(f"the label is {example.label!r} but the text is {example.text!r}: correct either")
@@ -45,7 +45,7 @@ def _letters(text: str) -> str:
 def check_times(example: Example) -> None:
     """Refuse words or spans that end after the first recording; ValueError says where.
 
-    A length that the row does not have is read from the file, where its format tells it in front (WAV, FLAC ...).
+    A length that the row does not have is read from the header of the file, where its format has it (WAV, FLAC ...).
     """
     ends = {
         "word": [word.end for word in example.words or []],
@@ -62,7 +62,7 @@ def check_times(example: Example) -> None:
 
 
 def _length(example: Example) -> float | None:
-    """Seconds from the start of the first recording to the end of its file; None where no header tells them."""
+    """Seconds from the start of the first recording to the end of its file; None where no header states them."""
     try:
         found = soundfile.info(example.audio[0].path)
     except (soundfile.LibsndfileError, OSError):

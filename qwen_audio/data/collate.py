@@ -1,4 +1,4 @@
-"""From samples to batches: the form of each is drawn, rows (encode.py) are padded or packed."""
+"""Batches from samples: the form of each is sampled, rows (encode.py) are padded or packed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Collator:
         processor: the model's processor.
         question_share: how often an example with a question or a label is rendered as a free question.
         packing: join the rows of a batch to one sequence instead of padding them; see `pack_rows`.
-        style: what stands between audio and answer; None is the format's own tags.
+        style: style of the prompt between audio and answer; None is the format's own tags.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Collator:
         self.style = style or TagStyle()
 
     def encode(self, sample: Sample | TextSample | DialogueSample, rng: np.random.Generator) -> Row:
-        """One row; the form of an example (tags or free question) is drawn from `rng`, all else has one."""
+        """One row; the form of an example (tags or free question) is sampled with `rng`, all else has one."""
         if isinstance(sample, TextSample):
             return encode_text(self.processor, sample)
         if isinstance(sample, DialogueSample):
@@ -80,7 +80,7 @@ class Collator:
             inputs = pack_rows(encoded) | pad_mels(mels)
         else:
             inputs = self.processor.pad_rows(encoded, mels, padding_side="right")
-        # Nothing stands before a row's first token that could predict it.
+        # A row's first token has no token before it that predicts it.
         labels = torch.tensor([sum(i != IGNORE_INDEX for i in r.labels[1:]) for r in rows])
         targets = [r.ctc or b"" for r in rows for _ in r.mels]
         return Batch(
@@ -97,8 +97,8 @@ def pack_rows(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
     """Rows of ids and labels joined to one sequence without padding.
 
     The model keeps the rows apart by `position_ids`, which start again at 0 in each: transformers makes a mask of that
-    where there is no `attention_mask` and no cache. A row's first token is not predicted, as it is not in a padded
-    batch: in the sequence the row before stands before it.
+    where there is no `attention_mask` and no cache. A row's first token has no label, as in a padded
+    batch: here the token before it belongs to another row.
 
     Returns:
         input_ids, labels, position_ids, each `(1, L)`, L the length of all rows together.

@@ -43,7 +43,7 @@ def _usable(text: str, what: str) -> str:
 
 
 class Part(BaseModel):
-    """A piece of what a user says: a recording, or a text."""
+    """A part of a user's message: a recording, or a text."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +68,7 @@ class Part(BaseModel):
 
 
 class Turn(BaseModel):
-    """What a user says, and the wanted answer."""
+    """A user's message, and the wanted answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -104,7 +104,7 @@ class Turn(BaseModel):
 
 
 class Dialogue(BaseModel):
-    """One dialogue. `system`: None is the default message. `meta` is free; `meta["kind"]` names what it trains."""
+    """One dialogue. `system`: None is the default message. `meta` is free; `meta["kind"]` names the skill trained."""
 
     model_config = ConfigDict(extra="forbid")
 

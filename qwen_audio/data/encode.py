@@ -1,6 +1,6 @@
-"""Every kind of sample as a row of a training batch: examples of a task, dialogues, text alone.
+"""Encoding of samples as rows of a training batch: examples of a task, dialogues, text alone.
 
-A row has its ids and labels, its log-mels, and the bytes that the CTC head of the encoder shall spell.
+A row has its ids and labels, its log-mels, and the target bytes of the encoder's CTC head.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qwen_audio.format.tags import Segment
 from qwen_audio.format.text import spoken_form
 from qwen_audio.model.processing_qwen_audio import QwenAudioProcessor
 
-# Tasks whose wanted answer is what is said, so that the encoder's CTC head can learn from them.
+# Tasks whose wanted answer is a transcript, so that the encoder's CTC head can learn from them.
 TRANSCRIBED = ("asr", "word_timestamps")
 
 
@@ -69,7 +69,7 @@ def encode_example(
 
 
 def _can_align(target: bytes, mel_frames: int) -> bool:
-    """Whether CTC has frames enough: one a byte, and a blank between two equal ones."""
+    """True if CTC has enough frames: one a byte, and a blank between two equal ones."""
     repeats = sum(a == b for a, b in itertools.pairwise(target))
     return len(target) + repeats <= encoder_frames(mel_frames)
 
@@ -77,8 +77,9 @@ def _can_align(target: bytes, mel_frames: int) -> bool:
 def ctc_target(example: Example) -> bytes | None:
     """UTF-8 bytes of the normalised transcript, or None if the task has none.
 
-    The pitch of a note counts as one: an encoder that has only learned to spell would have dropped pitch, which says
-    nothing about words, by the time the notes come. So does an English keyword (others are labelled in translation).
+    The pitch of a note counts as a transcript: an encoder trained on transcripts alone learns to discard pitch, which
+    is irrelevant to words, before it is trained on notes. So does an English keyword (others are labelled in
+    translation).
     """
     if example.task == "note_pitch" or (example.task == "keyword_spotting" and example.language == "en"):
         return (example.label or "").encode() or None

@@ -1,4 +1,4 @@
-"""JSONL manifest files of annotated examples (example.py), checked when they are read.
+"""JSONL manifest files of annotated examples (format/example.py), checked when they are read.
 
 A manifest has one JSON object per line; one object is one example of one task.  Audio is referred to by
 path (relative to the manifest's folder, or absolute) with optional offsets::
@@ -6,8 +6,8 @@ path (relative to the manifest's folder, or absolute) with optional offsets::
     {"id": "a1", "task": "asr", "language": "en", "text": "hello", "path": "a1.flac", "duration_s": 1.2}
     {"id": "a2", "task": "audio_caption", "text": "A dog barks.", "audio": [{"path": "x.wav", "start": 3.0}]}
 
-The short form (`path`, `path2`, `duration_s`) and the long form (`audio`) say the same thing.  Whatever is
-wrong with a manifest is reported as one sentence naming file and line, before any training starts.
+The short form (`path`, `path2`, `duration_s`) and the long form (`audio`) are equivalent.  Every fault of a
+manifest is reported as one sentence naming file and line, before any training starts.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def read_manifest(path: str | os.PathLike[str], *, check_files: bool = True) -> 
 
     Raises:
         ManifestError: `FILE line N: reason and remedy`, at the first fault, for a manifest that is absent or
-            empty, and for anything wrong in a row (see the module's description).
+            empty, and for any fault in a row (see the module's description).
     """
     path = Path(path)
     folder = os.path.abspath(path.parent)

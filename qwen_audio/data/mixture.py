@@ -5,8 +5,8 @@ come from `numpy` generators spawned for i. Examples are taken in chunks; a chun
 similar length and its batches are shuffled.
 
 A step of training takes one batch from each of `slots` streams: slot s reads chunks s, s + slots, s + 2 slots ... in
-order. What a slot gives therefore depends on the number of slots alone, not on how many processes share them out;
-each stream resumes at (chunk, batch) exactly, and workers only divide chunks among themselves.
+order. The batches of a slot therefore depend on the number of slots alone, not on the number of processes that share
+them; each stream resumes at (chunk, batch) exactly, and workers only divide chunks among themselves.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from qwen_audio.data.encode import Row
 from qwen_audio.data.manifest import Sample
 from qwen_audio.data.sources import Source
 
-# So many text tokens cost as much as a second of audio, which passes through both towers, where these are of a size
-# (a larger language model makes text dearer still).
+# Number of text tokens that cost as much as a second of audio, which passes through encoder and language model, where
+# these are of similar size (with a larger language model text costs more).
 TOKENS_PER_SECOND = 80
 
 
 class Mixture:
-    """Examples drawn from sources by weight, augmented; `sample(i)` depends on the seed and i alone.
+    """Examples sampled from sources by weight, augmented; `sample(i)` depends on the seed and i alone.
 
     Args:
         sources: sources and their weights.
-        seed: seed of everything drawn.
-        augment: what distorts a wave; None leaves all as they are.
+        seed: seed of all sampling.
+        augment: distortion of a wave; None leaves all unchanged.
         augment_share: how often an example is distorted: one number, or one for each source.
     """
 
@@ -77,7 +77,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class StreamState:
-    """Where the stream stands: the next batch to be given is `batch` of `chunk`."""
+    """Position in the stream: the next batch to be given is `batch` of `chunk`."""
 
     chunk: int = 0
     batch: int = 0
@@ -150,12 +150,12 @@ def _padded_seconds(rows: Sequence[Row]) -> float:
 
 
 def _packed_seconds(rows: Sequence[Row]) -> float:
-    """The same where nothing is padded."""
+    """Cost of a packed batch in seconds of audio: no padding, text included."""
     return sum(row.seconds + row.text_tokens / TOKENS_PER_SECOND for row in rows)
 
 
 class _Carried(Dataset[list[Batch] | ValueError]):
-    """Brings a worker's error home as it is; raised in the worker it would be buried in a traceback."""
+    """Returns a worker's error as a value; raised in the worker it would be wrapped in a traceback."""
 
     def __init__(self, dataset: ChunkDataset) -> None:
         self.dataset = dataset
@@ -194,10 +194,10 @@ class _Queue:
 
 
 class _Needed(Sampler[int]):
-    """Which chunk to make next: always one of the slot that has the fewest batches waiting.
+    """Chooses the chunk to make next: always one of the slot that has the fewest batches waiting.
 
     It runs ahead of the batches taken, so it counts a chunk that is being made as one of the usual size. Its
-    choices change when a chunk is made, never what a slot gives.
+    choices change only when a chunk is made, never the batches of a slot.
     """
 
     def __init__(self, queues: Mapping[int, _Queue], slots: int) -> None:
@@ -220,9 +220,9 @@ def stream(
 
     Args:
         dataset: the chunks of all slots.
-        states: where each slot that is read here stands; slots are 0 to `slots` - 1.
+        states: position of each slot that is read here; slots are 0 to `slots` - 1.
         workers: data processes; 0 makes the batches in this one.
-        slots: how many there are in all processes together.
+        slots: number of slots in all processes together.
     """
     queues = {slot: _Queue(slot, state) for slot, state in sorted(states.items())}
     sampler = _Needed(queues, slots)
@@ -233,7 +233,7 @@ def stream(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
-        # Its own, so that making a loader does not move torch's random state: a resumed run makes one more.
+        # Its own generator, so that making a loader leaves torch's random state: a resumed run makes one more.
         generator=torch.Generator(),
     )
     chunks = iter(loader)
@@ -248,5 +248,5 @@ def stream(
 
 
 def _one_thread(worker: int) -> None:
-    # The training process owns the cores; a worker's own thread pools would only get in its way.
+    # The training process uses all cores; a worker's own thread pools would slow it down.
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Sources of training examples: manifests, real words joined, long speech; a generator of any kind is one too."""
+"""Sources of training examples: manifests, joined recordings of words, long speech, or any generator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qwen_audio.format.timestamps import Word
 
 
 class Source(Protocol):
-    """Anything that makes one example from a generator of random numbers."""
+    """Interface of a source: it makes one example from a random generator."""
 
     def sample(self, rng: np.random.Generator) -> Any: ...
 
@@ -39,7 +39,7 @@ class ManifestSource:
     Args:
         examples: rows of a manifest, with absolute audio paths.
         weights: factors for groups, by "source/task", "source" or "task"; 0 leaves a group out.
-        alpha: a group of n rows is drawn with weight n ** alpha (1: as they occur, 0: all equal).
+        alpha: a group of n rows is sampled with weight n ** alpha (1: as they occur, 0: all equal).
     """
 
     def __init__(
@@ -113,11 +113,11 @@ class JoinedWords:
 
 
 class LongSpeech:
-    """Utterances one after the other until a length is reached: what the short ones never show of late positions.
+    """Utterances joined to a sampled length, to train late positions, which short utterances never reach.
 
     Args:
         source: gives utterances whose words have times.
-        seconds: shortest and longest whole.
+        seconds: shortest and longest total length.
     """
 
     def __init__(self, source: Source, seconds: tuple[float, float] = (10.0, 28.0)) -> None:

@@ -3,7 +3,7 @@
     from qwen_audio.data.recipes import RECIPES, prepare
     prepare(RECIPES["nsynth"], "/data/nsynth", "manifests", splits=["test"])
 
-One small module a corpus says where its audio and annotations lie; base.py does what is alike for all.
+One small module a corpus locates its audio and annotations; base.py has the steps common to all.
 """
 
 from __future__ import annotations

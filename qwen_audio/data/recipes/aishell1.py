@@ -1,4 +1,4 @@
-"""AISHELL-1: read Mandarin, with word times where an alignment is given (none is published with the corpus)."""
+"""AISHELL-1: read Mandarin speech, with word times if an alignment is given (none is published with the corpus)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AISHELL-2: read Mandarin; development and test sets in three recordings each (microphone, iOS, Android)."""
+"""AISHELL-2: read Mandarin speech; development and test sets in three recordings each (microphone, iOS, Android)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word alignments that others have published, in three forms: id of the utterance -> words with times in seconds.
+"""Reading of published word alignments in three forms: id of the utterance -> words with times in seconds.
 
 *.alignment.txt   one line an utterance, `ID ",GO,,DO," "0.49,0.89,1.27,1.38"`: words, then where each ends; an empty
                   word is a silence (the alignments of LibriSpeech that are merged into its folders)

@@ -1,8 +1,8 @@
-"""What every recipe is made of: the corpus as data, what was left out and why, rows checked and written.
+"""Parts common to all recipes: the description of a corpus, the check and writing of rows, the record of left-out rows.
 
-A recipe finds the splits in a folder; each split is a function that gives rows of the manifest (data/example.py). All
-that is alike for every corpus is here: audio that is absent, unreadable or longer than the model hears, rows that
-cannot be written in the form of their task, and the manifest itself. Nothing is left out silently.
+A recipe finds the splits in a folder; each split is a function that gives rows of the manifest (format/example.py).
+The handling common to every corpus is here: audio that is absent, unreadable or longer than the model's input, rows
+that cannot be written in the form of their task, and the manifest itself. Nothing is left out silently.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from qwen_audio.data.manifest import write_manifest
 from qwen_audio.format import tasks
 from qwen_audio.format.example import AudioRef, Example
 
-SHOWN = 3  # names that stand for all of a kind in a message
-HEARD = 30.0  # seconds the model hears at once; the published code cuts longer clips to their first 30 s
-_HEADER_TELLS = (".wav", ".flac", ".ogg")  # formats whose length is in front, so that reading it is quick
+SHOWN = 3  # names of a kind listed in a message
+HEARD = 30.0  # seconds, the model's longest input; the published code cuts longer clips to their first 30 s
+_HEADER_TELLS = (".wav", ".flac", ".ogg")  # formats with the length in the header, which is quick to read
 
 Row = dict[str, Any]
 Rows = Callable[["Notes"], Iterable[Row]]
@@ -32,7 +32,7 @@ Rows = Callable[["Notes"], Iterable[Row]]
 
 @dataclass
 class Notes:
-    """What happened to the rows of a split, by reason: how many, and the first names."""
+    """Rows of a split that were left out or changed: their names by reason."""
 
     left_out: dict[str, list[str]] = field(default_factory=dict)
     changed: dict[str, list[str]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Notes:
         self.left_out.setdefault(reason, []).append(name)
 
     def change(self, what: str, name: str) -> None:
-        """Count a row that is in the manifest, changed."""
+        """Count a row that is in the manifest in a changed form."""
         self.changed.setdefault(what, []).append(name)
 
     def lines(self) -> list[str]:
@@ -56,7 +56,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the rows of a corpus come from its folder.
+    """Description of a corpus, and the function that gives its rows from its folder.
 
     home: where the corpus lives, by name; licence, licence_class: of its data; layout: what the folder must hold;
     splits: (folder, folder of alignments or None) -> name of each split that is there, and its rows; ValueError
@@ -75,8 +75,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was made of a split: the manifest (None: no row was left to write), its rows by source, task and split, and
-    what was left out or changed."""
+    """Result for a split: the manifest (None: no row was left to write), its rows by source, task and split, and
+    the rows left out or changed."""
 
     name: str
     path: Path | None
@@ -97,8 +97,8 @@ def prepare(
     Args:
         folder: where the corpus was unpacked, see `Recipe.layout`.
         output: made where it is not there.
-        splits: names of splits, or how they end ("test" for "en-de-test"); None is all that are there.
-        alignments: folder of word alignments, where they do not lie beside the audio.
+        splits: names of splits, or their endings ("test" for "en-de-test"); None is all that are there.
+        alignments: folder of word alignments, where they are not beside the audio.
 
     Raises:
         ValueError: the folder is not that of the corpus, a split is not in it, or no row is left of a split that was
@@ -187,7 +187,7 @@ def _reason(error: ValueError) -> str:
 
 
 def _audio(path: str | os.PathLike[str], notes: Notes, name: str) -> AudioRef:
-    """The file and the seconds of it that are heard; ValueError for one that is absent or unreadable."""
+    """Reference to the file, cut to the model's longest input; ValueError for one that is absent or unreadable."""
     if not os.path.isfile(path):
         raise ValueError("the audio file is not there")
     seconds = seconds_of(path)
@@ -199,7 +199,7 @@ def _audio(path: str | os.PathLike[str], notes: Notes, name: str) -> AudioRef:
 
 
 def seconds_of(path: str | os.PathLike[str]) -> float | None:
-    """Length of a recording by its header; None where the container does not say; ValueError for no audio."""
+    """Length of a recording in seconds by its header; None where the header has none; ValueError for no audio."""
     if os.fspath(path).lower().endswith(_HEADER_TELLS):
         try:
             info = soundfile.info(path)

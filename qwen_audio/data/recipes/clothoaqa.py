@@ -2,7 +2,7 @@
 
 Each answer is a row of its own, as in the published evaluation (its file has 14,706 rows for the 817 clips of the
 validation and test sets, 18 a clip): a question whose answers differ cannot be answered right every time.
-`meta.answers` has all three, for those who score against the majority or against any of them.
+`meta.answers` has all three, for scoring against the majority or against any of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LibriSpeech: read English books, with word times where the public alignments were merged into the folders."""
+"""LibriSpeech: read English audiobooks, with word times where the public alignments were merged into the folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MELD: utterances of a television series with one of seven emotions; the sound of the .mp4 clips is read as it is."""
+"""MELD: utterances of a television series with one of seven emotions; the audio is read from the .mp4 clips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qwen_audio.data.recipes.base import Notes, Recipe, Row, Rows
 from qwen_audio.data.recipes.files import audio_of, first_file, first_folder, read_csv
 
 EMOTIONS = ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust")
-# What the archives unpack to.
+# Folders that the archives unpack to.
 _CLIPS = {
     "test": ("output_repeated_splits_test", "test"),
     "dev": ("dev_splits_complete", "dev"),

@@ -1,4 +1,4 @@
-"""MUSIC-AVQA: questions about videos of music; those about the sound alone, which need no picture."""
+"""MUSIC-AVQA: questions about videos of music, of which only those about the sound alone are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NSynth: single notes of instruments: pitch, velocity, qualities and family of the instrument."""
+"""NSynth: single notes of instruments with pitch, velocity, qualities and family of the instrument."""
 
 from __future__ import annotations
 
