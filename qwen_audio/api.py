@@ -71,7 +71,7 @@ class QwenAudio:
         return "embedded" if self.folder in (None, EMBEDDED) else str(self.folder)
 
     def digest(self) -> str:
-        """The first 16 digits of the SHA-256 of all weights, by which a score names what was scored."""
+        """The first 16 digits of the SHA-256 of all weights, by which a score identifies them."""
         total = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             total.update(name.encode())

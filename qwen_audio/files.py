@@ -99,7 +99,7 @@ class NewFolder:
         _sync_folder(self.target.parent)
 
     def abandon(self) -> None:
-        """Remove what was written, as far as the disk lets us."""
+        """Remove the unfinished folder, ignoring errors of the file system."""
         with suppress(OSError):
             _remove(self.path)
         self._mark.close()

@@ -26,7 +26,7 @@ _OF_THE_REQUEST = (400, 413, 422)  # the fault of this request: another one may 
 
 
 class EndpointError(ValueError):
-    """The server cannot be used at all, or an option is wrong; one sentence that says what to do."""
+    """The server cannot be used at all, or an option is wrong; one sentence that names the remedy."""
 
 
 class RequestError(ValueError):
@@ -116,7 +116,7 @@ class Client:
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(url, error) from None
-        except http.client.HTTPException as error:  # its text may be what the server sent, the key among it
+        except http.client.HTTPException as error:  # its text may repeat the response, the key included
             raise _Passing(type(error).__name__) from None
         except OSError as error:  # timeouts and URLError are OSErrors
             cause = getattr(error, "reason", error)
@@ -157,7 +157,7 @@ def _refusal(url: str, error: urllib.error.HTTPError) -> Exception:
 
 
 def _key() -> str:
-    """The key of the environment without spaces around it, "" for none; EndpointError for what no header can hold."""
+    """The key of the environment without spaces around it, "" for none; EndpointError if no header can hold it."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise EndpointError(f"{KEY_VARIABLE} holds a control or non-ASCII character: set it to the key alone")

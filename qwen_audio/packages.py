@@ -39,7 +39,7 @@ def check_packages(extra: str = "", *names: str) -> None:
     """PackageError for packages that are missing or outside their bounds.
 
     Args:
-        extra: an optional part, as in `pip install 'open-qwen-audio[train]'`; "" for what everything needs.
+        extra: an optional part, as in `pip install 'open-qwen-audio[train]'`; "" for the required packages.
         names: the packages to look at; all of that part if there are none.
     """
     try:

@@ -37,7 +37,7 @@ FileSource = str | os.PathLike[str] | bytes  # bytes: the content of a file
 
 
 class AudioError(ValueError):
-    """A recording that cannot be used. The message names the source and says what to do."""
+    """A recording that cannot be used. The message names the source and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _decode_sndfile(handle: BinaryIO, name: str, start: float, duration: float |
         kind, log = file.format, file.extra_info
     if not complete:
         handle.seek(0)
-        with Reader(opened, closefd=False) as file:  # anew, in small steps: how far can it be read?
+        with Reader(opened, closefd=False) as file:  # again, in small steps, up to the damage
             wave, _ = _read_frames(file, first, last, 1024)
     announced, defect = total / rate, None
     if not complete or len(wave) < last - first - TOLERANCE * rate:
@@ -203,7 +203,7 @@ def _read_frames(file: Reader, first: int, last: int, chunk: int) -> tuple[np.nd
 def hidden_seconds(log: str, readable: float) -> float:
     """Seconds announced by the header of a wav, w64, rf64, aiff or au file.
 
-    libsndfile shortens its frame count to the size of the file without an error; only its log tells.
+    libsndfile shortens its frame count to the size of the file without an error; only its log shows that.
     """
     frames = re.search(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", log)
     if frames:

@@ -44,7 +44,7 @@ from qwen_audio.audio.load import AudioSource, from_array, readable_source, sour
 FRAMES = 1 << 15  # frames per read of libsndfile: under a second
 CAREFUL = 1024  # frames per read where the damage begins
 BLOCK_SECONDS = 0.5  # pieces are joined to at least this, except from a pipe
-# A pipe cannot be read again, so what libsndfile reads of a file is read by ffmpeg there.
+# A pipe cannot be read again, so ffmpeg reads there the formats that libsndfile reads of a file.
 PIPED = CONTAINERS + ",wav,w64,aiff,au,caf"
 
 Piece = tuple[np.ndarray, int]  # (n,) float32 mono, and its rate
@@ -140,7 +140,7 @@ class Blocks:
     def _raw(self, handle: BinaryIO, rate: int) -> Iterator[Piece]:
         size = max(2, rate // 10 * 2)
         left = b""
-        read = getattr(handle, "read1", handle.read)  # what is there, instead of waiting for a whole block
+        read = getattr(handle, "read1", handle.read)  # the bytes at hand, without waiting for a whole block
         while data := read(size):
             data = left + data
             whole = len(data) // 2 * 2
@@ -203,7 +203,7 @@ class Blocks:
                 whole = False
             position = handle.tell()
             log, kind = file.extra_info, file.format
-        if not whole:  # anew, in small steps: how far can it be read?
+        if not whole:  # again, in small steps, up to the damage
             handle.seek(0)
             for wave in _beyond(handle, done):
                 done += len(wave)

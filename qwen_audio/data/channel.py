@@ -56,7 +56,7 @@ def distort(sample: Sample, augment: Augment, rng: np.random.Generator) -> Sampl
     Words, spans and the times of events and notes in `meta` follow the first clip's speed.
     """
     augment = suited(augment, sample.example.task)
-    if "second" in (sample.example.question or ""):  # the question or its answer tells a time
+    if "second" in (sample.example.question or ""):  # the question or its answer names a time
         augment = replace(augment, speed=0.0)
     waves, channel = [], []
     for wave in sample.waves:

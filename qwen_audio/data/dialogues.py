@@ -147,7 +147,7 @@ def parse_dialogue(line: str | bytes) -> Dialogue:
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first fault of a dialogue as one sentence saying where and what to do."""
+    """The first fault of a dialogue as one sentence with its place and the remedy."""
     fault = error.errors(include_url=False)[0]
     where = ""
     for step in fault["loc"]:

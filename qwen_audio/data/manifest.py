@@ -33,7 +33,7 @@ class ManifestError(ValueError):
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first fault of a row as one sentence saying what to do."""
+    """The first fault of a row as one sentence with the remedy."""
     fault = error.errors(include_url=False)[0]
     loc = fault["loc"]
     where = ".".join(str(part) for part in loc)

@@ -233,7 +233,7 @@ def stream(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
-        # Its own generator, so that making a loader leaves torch's random state: a resumed run makes one more.
+        # Its own generator, to keep torch's random state unchanged: a resumed run makes one loader more.
         generator=torch.Generator(),
     )
     chunks = iter(loader)

@@ -30,7 +30,7 @@ _TIME = re.compile(r"<\|(\d{1,2}\.\d\d)\|>")
 
 
 class ChatError(ValueError):
-    """A message, query or dialogue that cannot be used; one sentence that says which and what to do."""
+    """A message, query or dialogue that cannot be used; one sentence that names it and the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def build_prompt(
 
     From the newest turn back, turns are kept while the system message and the kept turns are under `window`
     tokens (the query is not counted, as published). A dropped turn drops its recordings. The others keep
-    their numbers, so that what an earlier answer says about "Audio 2" stays true.
+    their numbers, so that an earlier answer about "Audio 2" stays true.
     """
     head = _ids(tokenizer, _message("system", _plain(system)))
     *numbers, last = audio_numbers([*turns, query], numbering)

@@ -105,7 +105,7 @@ class Example(BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _known_labels(self) -> Example:
-        """Where the choices are given, the wanted label is one of them; so is the label of every span."""
+        """Refuse a label, or a span with a label, that is none of the given choices."""
         if self.choices is not None:
             for label in self._labels():
                 if label not in self.choices:

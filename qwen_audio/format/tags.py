@@ -138,7 +138,7 @@ _TWO_LETTERS = frozenset(_CODES.split())
 
 
 def check_language(code: str) -> str:
-    """The code itself; ValueError for what is no language code, such as "english" or "xx".
+    """The code itself; ValueError for an invalid language code, such as "english" or "xx".
 
     A language without a tag, such as "nl", is no error: its tag is `<|unknown|>`.
     """

@@ -23,11 +23,11 @@ Forms = Mapping[str, tuple[str, ...]]
 class Task:
     """One row of the table.
 
-    abbreviation, title, group: as in Table 1 of the paper; metric: name of the main score; question: what to
-    ask when the task is put as a free question; start: transcription tag; audio_language: SPOKEN,
+    abbreviation, title, group: as in Table 1 of the paper; metric: name of the main score; question: the
+    wording of the task as a free question; start: transcription tag; audio_language: SPOKEN,
     SPOKEN_OR_ENGLISH or a fixed tag; task_tag; text_language: "audio", "target" or a fixed tag; forms: by
-    name, what follows the text language (tags, or plain words), the first one being the default; body: key
-    of `answers.BODIES`.
+    name, the segments after the text language (tags, or plain words), the first one being the default; body:
+    key of `answers.BODIES`.
     """
 
     slug: str

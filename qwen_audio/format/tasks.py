@@ -102,7 +102,7 @@ def prompt(
     language without a tag, gives `<|unknown|>`. target_language: of a translation. question, choices: used by
     question tasks only; the choices are appended as "Choose from: a, b, c.". instruction: name of one of the
     task's forms, the first one if None.
-    Raises ValueError for an unknown task or form, for what is no language code, and for a translation without a
+    Raises ValueError for an unknown task or form, for an invalid language code, and for a translation without a
     usable target language.
     """
     row = task_of(task)

@@ -119,7 +119,7 @@ class Prepared:
         row = self._row(mels, self.language)
         spoken = tasks.task_of(request.task).audio_language == tasks.SPOKEN
         if request.prompt is None and request.language is None and spoken:
-            # Every language's tag is one token, so what follows is as long for any.
+            # Every language's tag is one token, so the prompt's length is the same for all.
             extra = len(self._row(mels, "en").ids) - len(row.ids)
             row = replace(row, then=self._go_on, extra=extra)
         most = model.config.get_text_config(decoder=True).max_position_embeddings

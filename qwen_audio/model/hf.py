@@ -16,7 +16,7 @@ Run with transformers 5.20, 5.21, 5.22, 5.23 and 5.24 (`scripts/check_versions`)
   `activation_checkpointing_enable` was `gradient_checkpointing_enable` up to 5.22; the tables behind the Auto classes
   have private names, and pipelines ask a table of names that has no `register`.
 - `command_line`, and messages and progress bars (`quiet`, `without_progress_bars`).
-- What is passed on as it is (`__all__`): base classes and decorators that are documented for those who add a model, but
+- Re-exports (`__all__`): base classes and decorators that are documented for those who add a model, but
   not exported by `transformers`.
 
 Two more dependencies are not imports and stand in the classes concerned: methods that transformers calls
@@ -53,7 +53,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.models.auto import modeling_auto
 from transformers.utils import can_return_tuple, logging
 
-# Passed on as they are.
+# Re-exports.
 __all__ = [
     "Cache",
     "CacheLayerMixin",
@@ -64,7 +64,7 @@ __all__ = [
     "strict",
 ]
 
-# Name of the key-value cache among arguments and in outputs.
+# Name of the KV cache among arguments and in outputs.
 CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 
 # Keys and values `(B, heads, length, width)` of each layer.
@@ -267,7 +267,7 @@ def command_line() -> None:
     main()
 
 
-# What it prints -----------------------------------------------------------------------------------------------------
+# Messages -----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

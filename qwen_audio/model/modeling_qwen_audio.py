@@ -46,7 +46,7 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     supports_gradient_checkpointing = True
     _no_split_modules = ["QwenAudioEncoderLayer"]
     _supports_sdpa = True
-    # Quantisers of transformers leave these as they are, whatever list they are given; in float16 they stay float32.
+    # Quantisers of transformers leave these unchanged, whatever list they are given; in float16 they stay float32.
     _keep_in_fp32_modules = ["audio_tower", "audio_projection"]
 
     def __init__(self, config: QwenAudioConfig) -> None:

@@ -67,7 +67,7 @@ class QwenAudioProcessor(ProcessorMixin):
 
         Args:
             waves: for each row its clips, each (n,) float32 at 16 kHz and at most 30 s.
-            segments: for each row what follows the audio.
+            segments: for each row the segments after the audio.
             padding_side: "left" to generate, "right" to train.
             text: instead of segments a prompt, or one for each row, with `<audio></audio>` for each recording.
             audio: instead of waves a recording or all recordings of all rows in order: arrays, paths, bytes.

@@ -33,7 +33,7 @@ def fingerprint(path: str | Path) -> dict[str, Any]:
 class Journal:
     """The finished windows of one job; `rows` by number, `end` when the whole recording is done.
 
-    restarted: whether the file was there, but of another job, and was begun anew.
+    restarted: whether the file was of another job and was started over.
     """
 
     def __init__(self, path: Path, job: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Journal:
         if content and header is None and not _own(content):
             self._file.close()
             raise ValueError(f"{path} is in the way: move it, or name another output")
-        # Through JSON, as what is read back: tuples and numbers then compare as they are written.
+        # Through JSON and back, so that tuples and numbers compare as they are written.
         job = json.loads(json.dumps({"job": job}))
         self.restarted = header is not None and header != job
         if header == job:

@@ -46,7 +46,7 @@ SMOOTH = 0.01  # of the envelope
 OUTSIDE, INSIDE = 0.15, 0.25  # search range for an edge, outside and inside the edge of a frame
 BELOW_PEAK = 1e-3  # power (-30 dB) of an edge relative to the loudest of its speech ...
 ABOVE_FLOOR = 4.0  # ... but 6 dB above the quietest of the pause ...
-LOUD_FLOOR = 0.05  # as a share of the loudest: what is louder is no pause
+LOUD_FLOOR = 0.05  # as a share of the loudest: louder sound is no pause
 SILENCE = 10 ** (-65 / 10)  # ... and never less than this
 
 

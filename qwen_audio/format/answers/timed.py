@@ -113,7 +113,7 @@ def _render_events(example: Example, form: str) -> list[Segment]:
 
 
 def _render_turns(example: Example, form: str) -> list[Segment]:
-    """Turns of speakers, who are numbered as they appear, so that there is one right answer."""
+    """Turns of speakers, numbered in order of appearance, so that there is one right answer."""
     names = list(dict.fromkeys(span.label for span in _spans(example)))
     wanted = [f"speaker {number}" for number in range(1, len(names) + 1)]
     if names != wanted:
