@@ -17,7 +17,7 @@ _NOTE = re.compile(r"(R|([A-G])([#b]?)(\d))(?:/(\d*\.?\d+))?")
 
 
 def parse_notes(text: str) -> list[tuple[float, int | None]]:
-    """(length in units, MIDI pitch or None for a rest) of each note; ValueError for what is none."""
+    """(length in units, MIDI pitch or None for a rest) of each note; ValueError for a malformed note."""
     notes: list[tuple[float, int | None]] = []
     for word in text.split():
         match = _NOTE.fullmatch(word)
@@ -142,7 +142,7 @@ TUNES_BY_TITLE = {tune.title: tune for tune in TUNES}
 
 
 def excerpt(tune: Tune, unit: float, shift: int, seconds: float) -> list[tuple[float, float, int]]:
-    """The tune's beginning, as many notes as fit: (start and length in seconds, MIDI pitch), from 0 on.
+    """The tune's beginning, as many notes as fit, each as (start and length in seconds, MIDI pitch), from 0 on.
 
     Args:
         unit: seconds of one unit.

@@ -2,7 +2,7 @@
 
 Each takes a random generator and a length in samples and returns (n,) float at 16 kHz, at any level; every
 call is a new performance (another dog, another engine, another number of barks).  Envelopes, pitches and
-spectra were set beside those of real recordings of the ten ESC-10 classes; no recording is inside.
+spectra were compared with those of real recordings of the ten ESC-10 classes; the code holds no recording.
 """
 
 from __future__ import annotations

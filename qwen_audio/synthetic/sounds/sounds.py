@@ -2,8 +2,8 @@
 
     SoundGenerator().sample(numpy.random.default_rng(0))   # -> Sample
 
-A clip is one event, or two in sequence or at once (for captions and questions), heard as recordings are: at
-any level, with the microphone's and the room's colour, over some background noise or over digital silence.
+A clip is one event, or two in sequence or at once (for captions and questions), with the conditions of real
+recordings: any level, the colour of microphone and room, background noise or digital silence.
 """
 
 from __future__ import annotations
@@ -83,17 +83,17 @@ class Event(NamedTuple):
 
 
 class SoundGenerator:
-    """Draws clips of 1.5 to 5 s, each with one of the three sound tasks."""
+    """Samples clips of 1.5 to 5 s, each with one of the three sound tasks."""
 
     def __init__(
         self, weights: dict[str, float] | None = None, *, held_out: bool = False, yes_no: bool = True
     ) -> None:
         """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task.
 
-        `held_out`: another stream of random numbers. Every class is in training, and what makes one sound differ
-        from another is drawn from continuous ranges: no sound occurs twice, so there is nothing else to hold out.
-        `yes_no`: questions may be answered with yes or no; else all ask for the name of a sound, which is learned
-        much sooner.
+        `held_out`: another stream of random numbers. Every class is in training, and the parameters of a sound
+        are sampled from continuous ranges: no sound occurs twice, so there is nothing else to hold out.
+        `yes_no`: include yes-or-no questions; otherwise all ask for the name of a sound, which is learned much
+        sooner.
         """
         self.yes_no = yes_no
         weights = weights or TASK_WEIGHTS
@@ -172,9 +172,9 @@ def _perform(rng: np.random.Generator, event: Event) -> np.ndarray:
 
 
 def _record(rng: np.random.Generator, events: list[Event]) -> tuple[np.ndarray, list[list[Any]]]:
-    """The events as a recording, (n,) float32 with a peak between 0.1 and 0.98, and when they sound.
+    """The events as a recording, (n,) float32 with a peak between 0.1 and 0.98, and the spans in which they sound.
 
-    [class, start, end] in seconds, in order of start: where the event alone is within 30 dB of its loudest instant.
+    [class, start, end] in seconds, in order of start; within a span the event alone is within 30 dB of its peak level.
     """
     n = max(round(event.start * SAMPLE_RATE) + samples(event.seconds) for event in events)
     wave = np.zeros(n)

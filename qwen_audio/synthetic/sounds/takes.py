@@ -1,4 +1,4 @@
-"""Takes: single performances of an event class, cut so that it is known when they sound and when they do not.
+"""Takes: single performances of an event class, cut so that their sounding spans are known exactly.
 
     take(rng, EVENTS["dog barking"], 3.0, pause=0.25)   # -> Take(wave, spans)
 
@@ -69,7 +69,7 @@ def cut(wave: np.ndarray, pause: float) -> Take:
 
 
 def take(rng: np.random.Generator, model: Model, seconds: float, pause: float) -> Take:
-    """A performance of at most `seconds`; one that is silent (a bark that came too late) is played again."""
+    """A performance of at most `seconds`; one that is silent (a bark that came too late) is performed again."""
     while True:
         wave = model(rng, samples(seconds))
         if np.abs(wave).max() > 1e-6:

@@ -1,9 +1,9 @@
-"""Procedural vocal sounds that are no speech: laughter, sigh, cough, throat clearing, sneeze and sniff.
+"""Procedural non-speech vocal sounds: laughter, sigh, cough, throat clearing, sneeze and sniff.
 
 A source (a glottal tone, breath noise, a burst) through the resonances of a vocal tract of the person's size.
 Each model takes a generator, a length in samples and a person, and returns (n,) float at 16 kHz, at any level.
-They have the timing, the pitch and the bands of such sounds in people; a listener will take them for a
-synthesiser's.  Sneeze is the model of `sound_models`, with the person's pitch left to chance.
+They have the timing, the pitch and the bands of such human sounds, but are recognisable as synthetic.
+Sneeze is the model of models.py, with a random pitch.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from qwen_audio.synthetic.sounds.acoustics import (
 )
 from qwen_audio.synthetic.sounds.models import sneeze
 
-PERSONS = 500  # persons there are, each with one size and one voice for good
-_PERSON_SEED = 20_231_107  # what makes a person's voice depend on the number alone
+PERSONS = 500  # number of persons, each with a fixed size and voice
+_PERSON_SEED = 20_231_107  # makes a person's voice depend on the number alone
 
 
 class Person(NamedTuple):

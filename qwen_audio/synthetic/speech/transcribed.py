@@ -1,7 +1,7 @@
-"""Synthetic speech with exact transcripts and exact word times: the endless supply of spoken training data.
+"""Synthetic speech with exact transcripts and exact word times, for spoken training data without end.
 
 One sample is one speaker saying one of four kinds of utterance: random words in one breath, a template
-sentence, words or digits spoken one by one with gaps, or a single word.  The voice is drawn from espeak's
+sentence, words or digits spoken one by one with gaps, or a single word.  The voice is sampled from espeak's
 accents and variants, and resampling by a random factor moves pitch and formants together, so that voices vary
 continuously.
 """
@@ -83,18 +83,18 @@ def voice_settings(language: str, register: str, held_out: bool) -> tuple[tuple[
 
 
 class SpeechGenerator:
-    """Draws spoken samples; see the module's description.
+    """Generates spoken samples; see the module's description.
 
     Args:
         vocabulary_size: English words beside digits and number words (None: 2,500); other languages have 300.
-            Where it is given, held-out English too has no other words.
+            Where it is given, held-out English has no other words either.
         languages: language code -> weight.
         tasks: "asr" and "word_timestamps" -> weight; the answer's form, the audio is the same.
         kinds: kind of utterance -> weight, see `KINDS`.
-        held_out: draw voices and texts that training never has (see `utterances`).
+        held_out: use voices and texts that training never has (see splits.py).
         max_seconds: no sample is longer.
 
-    `dropped` counts utterances thrown away so far, by reason: "unmatched" (espeak gave no time for some word
+    `dropped` counts utterances discarded so far, by reason: "unmatched" (espeak gave no time for some word
     of a word_timestamps sample), "too_long", "silent".
 
     Raises ValueError for an unknown name or weights that are not positive in sum.

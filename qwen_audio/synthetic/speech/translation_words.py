@@ -1,4 +1,4 @@
-"""The words of the parallel grammar (parallel.py): one row is one meaning in six languages.
+"""The words of the parallel grammar (translations.py): one row is one meaning in six languages.
 
 Columns, separated by "|", are in the order of `LANGUAGES`.  A noun is written with its grammatical gender (in
 Chinese with its measure word); a verb with the forms that the sentences need; everything else is a whole
@@ -255,7 +255,7 @@ it is cold | ist es kalt | 很冷 | hace frío | il fait froid | fa freddo
 it is hot | ist es heiß | 很热 | hace calor | il fait chaud | fa caldo
 """
 
-# Tables whose words are said, so that they are no unseen words (utterances.py).
+# Tables whose words are said, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (
     LANGUAGES, THINGS, PEOPLE, NAMES, RECEIVERS, VERBS, DOING, ACTIVITIES, MODALS, PAST, FUTURE, PLACES, SPOTS, CITIES,
     NUMBERS, AGES, COUNTED, QUALITIES, MOODS, DEGREES, WEATHER,
