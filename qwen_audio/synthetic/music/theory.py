@@ -118,7 +118,7 @@ class Chord:
 
 
 def progression(rng: np.random.Generator, style: str, mode: str, tonic: int, bars: int) -> list[Chord]:
-    """One chord a bar, in a style of `PROGRESSIONS`; longer ones repeat it, an even number of bars ends at home."""
+    """One chord a bar, in a style of `PROGRESSIONS`, repeated as needed; an even number of bars ends on the tonic."""
     rows = PROGRESSIONS[style][mode]
     row = rows[rng.integers(len(rows))]
     chords = [Chord((tonic + step) % 12, quality) for step, quality in row]
