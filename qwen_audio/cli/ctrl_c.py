@@ -58,7 +58,7 @@ class Pipe:
     def __init__(self, handle: BinaryIO, ctrl_c: CtrlC) -> None:
         self.name = getattr(handle, "name", None)
         self._handle, self._ctrl_c = handle, ctrl_c
-        # What is there at once: a reader that fills its buffer would keep a live source waiting.
+        # Only the bytes already there: a reader that fills its buffer would delay a live source.
         self._read = getattr(handle, "read1", handle.read)
         self._left = LAST_BYTES
         self._until: float | None = None  # when the last bytes must have come

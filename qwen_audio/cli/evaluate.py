@@ -141,7 +141,7 @@ def report(
 def without_leaks(
     chosen: Sequence[Chosen], training: Sequence[Path], what: str, cache: Path | None = None
 ) -> tuple[list[Chosen], dict[str, Any]]:
-    """Look for the chosen examples in training data; returns what is left and the facts for run.json.
+    """Look for the chosen examples in training data; returns the remaining ones and the facts for run.json.
 
     what: "refuse" raises ValueError where there is a leak, "flag" only reports it, "drop" leaves the examples out.
     cache: of `find_leaks`.

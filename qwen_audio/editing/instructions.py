@@ -35,7 +35,7 @@ class Target:
             place of the word (None: every word), or with `count` the end to count from (1 or -1).
         count: for "position", the number of words.
         start, end: seconds, for "time"; a start below 0 counts from the end of the recording, which `end` may pass.
-        exact: a person said the time; False where a model did, whose times are some hundredths of a second off.
+        exact: the time is from a person; False if it is from a model, whose times are some hundredths of a second off.
         sides: two words, for "pauses" between them.
     """
 
@@ -202,7 +202,7 @@ def _targets(text: str) -> tuple[Target, ...]:
     if times:
         return (_time(times[1], times[2]),)
     targets: list[Target] = []
-    before = ""  # what was said of the target in front: "the words one and three" are two words
+    before = ""  # the kind of the target in front: "the words one and three" are two words
     whole = _TRAILING.sub("", shown)
     for pattern, kept in ((_BETWEEN, rf"between \1{_INNER_AND}"), (_BOTH_ENDS, rf"\1{_INNER_AND}")):
         whole = pattern.sub(kept, whole)

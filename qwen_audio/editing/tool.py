@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Endings that can be written, with libsndfile's names for them.
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 _DEEP = ("FLOAT", "DOUBLE", "PCM_24", "PCM_32")  # sample formats of more than 16 bits
-# Those that can be kept without loss; an mp3 inside a wav, which libsndfile can write, is not what is meant by .wav.
+# Sample formats that can be kept; an mp3 inside a wav, which libsndfile can write, is not meant by .wav.
 _KEPT = (*_DEEP, "PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 
 

@@ -87,7 +87,7 @@ def _all(
         for block in blocks:
             yield from _make_block(settings, folder, block, seed)
         return
-    # Spawned processes start clean: a fork would copy the locks of whatever threads run here.
+    # Spawned processes start clean: a fork would copy the locks of the threads that run here.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     running: deque[Future[list[Dialogue]]] = deque()
     try:

@@ -151,7 +151,7 @@ def same_speaker(rng: np.random.Generator, named: Named) -> QA | None:
     return QA("same_speaker", request, one(rng, yes if first.example.label == "yes" else no))
 
 
-# Task: (what is compared, how a label is said).
+# Task: (noun for the comparison, wording of a label).
 _SHARED: dict[str, tuple[str, Callable[[str], str]]] = {
     "sound_event": ("sound", event_noun), "acoustic_scene": ("kind of place", place_noun),
     "music_genre": ("genre", genre_noun),

@@ -139,7 +139,7 @@ def longest(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def cut(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """A cut list that takes a sound out, or leaves it alone."""
+    """A cut list that removes a sound, or that keeps only the sound."""
     labels = [label for label, spans in heard.events.items() if len(spans) <= _MOST_SPANS]
     if not labels:
         return None

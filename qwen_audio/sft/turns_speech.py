@@ -14,7 +14,7 @@ from qwen_audio.sft.nouns import age_noun, feeling
 from qwen_audio.sft.phrases import PHRASES
 from qwen_audio.sft.turns_main import wish_of
 
-# Words that are asked for where they are not said.
+# Words for questions about absent words.
 _OTHERS = (
     "window", "river", "seven", "garden", "money", "yellow", "doctor", "summer", "coffee", "mountain", "letter",
     "bridge", "never", "kitchen", "market", "tomorrow", "silver", "winter", "paper", "station", "orange", "forest",
@@ -190,7 +190,7 @@ def pause(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def cut_word(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """A cut list that takes a word out; or that there is nothing to cut."""
+    """A cut list that removes a word, or the answer that there is nothing to cut."""
     words = heard.words
     place = _once(rng, words)
     if place is None or len(words) < 2:
@@ -210,7 +210,7 @@ def cut_word(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def keep_words(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """A cut list that leaves the first or last words, or that takes the silence at the ends away."""
+    """A cut list that leaves the first or last words, or that removes the silence at the ends."""
     words = heard.words
     if len(words) < 3:
         return None

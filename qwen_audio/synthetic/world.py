@@ -18,7 +18,7 @@ from qwen_audio.format.task_table import task_of
 from qwen_audio.synthetic import kinds
 
 SYNTHETIC_KINDS = (*kinds.KINDS, "world")
-# Task -> the kinds of source (kinds.py) that make it, each drawn equally often.
+# Task -> the kinds of source (kinds.py) that make it, all equally likely.
 WORLD: dict[str, tuple[str, ...]] = {
     "asr": ("speech",),
     "speech_translation": ("spoken",),

@@ -137,7 +137,7 @@ def write_world(
     folder = _fresh(output)
     share = 3600 * hours / len(names)
     examples: list[Example] = []
-    # Spawned processes start clean: a fork would copy the locks of whatever threads run here.
+    # Spawned processes start clean: a fork would copy the locks of the threads that run here.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context) if workers else None
     try:
@@ -170,7 +170,7 @@ def _in_order(
             running.append(pool.submit(_make_block, task, block, seed, drawn))
             if len(running) == 2 * workers:
                 yield from running.popleft().result()
-    finally:  # nobody wants the rest
+    finally:  # the remaining blocks are not needed
         for future in running:
             future.cancel()
 

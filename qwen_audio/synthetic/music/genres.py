@@ -26,7 +26,7 @@ class Player:
     family: str
 
 
-# Instruments of one family could be taken for one another when a question asks whether one of them plays.
+# Instruments of one family could be confused when a question asks whether one of them plays.
 _FAMILIES = {
     "bowed strings": "violin, viola, cello, double bass, string ensemble",
     "plucked strings": "acoustic guitar, electric guitar, bass guitar, harp, sitar, banjo, koto",

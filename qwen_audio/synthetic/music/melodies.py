@@ -1,8 +1,8 @@
 """Melodies in the public domain as notes, with their titles and composers, for music recognition and song.
 
 A melody is written as `PITCH/UNITS`: pitch as letter, accidental and octave (C4 is MIDI pitch 60), length in
-units (1 where left out), R for a rest.  What a unit is (an eighth, a quarter) differs; `tempos` says how many
-of them a minute has.  All melodies were published before 1900, the youngest being that of "Happy Birthday to
+units (1 where left out), R for a rest.  The unit (an eighth, a quarter) differs between tunes; `tempos` gives the
+number of units per minute.  All melodies were published before 1900, the youngest being that of "Happy Birthday to
 You" (1893).
 """
 

@@ -145,7 +145,7 @@ def _clotho(rng: np.random.Generator, story: Story, conditions: Mapping[str, flo
                 break
         if low <= len(line.split()) <= high:
             return _sentence(line)
-    # Long names: told in one breath, without their manners.
+    # Long names: described together, without their manners.
     brief = [f"{w.subject} {w.does}" for w in named]
     if behind is not None:
         return _sentence(f"{' and then '.join(brief)} while {back.subject} {back.going} in the background")

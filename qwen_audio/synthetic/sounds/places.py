@@ -24,7 +24,7 @@ from qwen_audio.synthetic.sounds.takes import perform
 
 PLACES = 200
 HELD_OUT_PART = 10
-_TRIES = 10  # performances of an event, before it is left out
+_TRIES = 10  # attempts at an event before it is left out
 _PLACE_SEED = 31_2311_07919  # makes a place depend on its kind and number alone
 
 

@@ -21,7 +21,7 @@ from qwen_audio.synthetic.sounds.stories import Outline, Story, Teller, alike, m
 from qwen_audio.synthetic.sounds.takes import UNITS
 
 NUMBERS = ("one", "two", "three", "four", "five")
-_RECORDED_TRIES = 100  # draws of outlines, before recorded classes are left out
+_RECORDED_TRIES = 100  # attempts at outlines before recorded classes are left out
 _YES_NO = ["yes", "no"]
 _LONGER = 1.6  # a sound lasts longer than another from this ratio on
 # Shapes of the stories of which a class is asked for.
@@ -154,7 +154,7 @@ def _choice(rng: np.random.Generator, teller: Teller) -> tuple[Asked, Outline]:
         return Asked("choice", question, labels[outline.longest], _mixed(rng, labels)), outline
     behind = kind < 0.5
     drawn = _apart(rng, teller, 3 if behind else int(rng.integers(3, 6)), _behind if behind else _any)
-    # All were drawn alike, so any of them may be the one that is told.
+    # All were sampled alike, so any of them may be the one that is told.
     outline, label = drawn[rng.integers(len(drawn))]
     choices = _mixed(rng, [name for _, name in drawn])
     if behind:

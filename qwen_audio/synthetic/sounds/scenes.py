@@ -39,7 +39,7 @@ _SHAPES = {
     "audio_caption": {"single": 0.25, "count": 0.15, "sequence": 0.3, "over": 0.3},
 }
 _PLACE_CAPTIONS = 0.15  # of the captions tell of a place
-_RETELLINGS = 20  # of an outline, before another question is put
+_RETELLINGS = 20  # attempts at an outline before another question is sampled
 _VOCAL_SECONDS = (1.5, 4.0)
 
 

@@ -52,7 +52,7 @@ _WORDS = {
     "keyboard typing": ("someone", "is typing on a keyboard", "types on a keyboard"),
 }
 _USUAL = {"sneezing": 2}  # a sneeze is over in a moment: "A person sneezes."
-# Sounds that go on; the other ones can be heard over them.
+# Continuous sounds; the other ones are audible over them.
 _STEADY = (
     "rain",
     "sea waves",
@@ -71,7 +71,7 @@ BROKEN = (
     "dog barking", "baby crying", "sneezing", "rooster crowing", "whistling", "door knocking", "laughing", "coughing",
 )  # fmt: skip
 PAUSE = 0.25  # s: sounds of one class that are closer are one span
-_HELD_OUT_STREAM = 7  # the spawn key of what training never draws
+_HELD_OUT_STREAM = 7  # spawn key of the stream that training never uses
 
 
 class Event(NamedTuple):
@@ -181,7 +181,7 @@ def _record(rng: np.random.Generator, events: list[Event]) -> tuple[np.ndarray, 
     spans: list[list[Any]] = []
     for k, event in enumerate(events):
         sound, at = _perform(rng, event), round(event.start * SAMPLE_RATE)
-        # Under another event the second one is softer; else levels differ, but both can be heard.
+        # Under another event the second one is softer; else levels differ, but both are audible.
         level = rng.uniform(0.15, 0.45) if k and event.start == 0 else rng.uniform(0.5, 1)
         wave[at : at + len(sound)] += level * sound
         pause = PAUSE if event.label in BROKEN else np.inf

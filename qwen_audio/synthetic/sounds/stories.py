@@ -26,12 +26,12 @@ from qwen_audio.synthetic.sounds.takes import EVENTS, UNITS, Take, perform, unit
 SHAPES = ("single", "count", "sequence", "over", "free")
 LONGEST = 10.0  # s
 MOST_COUNTED = 5
-# What can go on behind other sounds.
+# Continuous sounds, fit to be behind others.
 BEHIND = (
     "rain", "sea waves", "helicopter", "chainsaw", "fire crackling", "car engine", "wind", "white noise", "train",
     "birds singing", "crickets chirping",
 )  # fmt: skip
-# Groups in which one sound contains another or is taken for it: never two of a group in one clip or question.
+# Groups in which one sound contains another or is confused with it: never two of a group in one clip or question.
 _ALIKE = (
     ("rain", "white noise", "sea waves", "thunderstorm", "wind"),
     ("rain", "fire crackling"),
@@ -44,12 +44,12 @@ _ALIKE = (
 )  # fmt: skip
 _HELD_OUT_PART = 10  # every tenth combination of classes is kept for the held-out part
 _SHORT_GAP = 0.4  # s between two single sounds that are counted
-# How many classes a story has, with how often.
+# Number of classes of a story, with its weight.
 _NUMBERS: dict[str, tuple[list[int], list[float]]] = {
     "single": ([1], [1.0]), "sequence": ([2, 3], [0.65, 0.35]), "over": ([2, 3], [0.7, 0.3]),
     "free": ([1, 2, 3, 4, 5], [0.1, 0.3, 0.3, 0.2, 0.1]),
 }  # fmt: skip
-_TRIES = 50  # draws of classes before recorded clips are left out
+_TRIES = 50  # attempts at classes before recorded clips are left out
 
 
 class Part(NamedTuple):

@@ -23,7 +23,7 @@ EVENTS: dict[str, Model] = CLASSES | {"laughing": laughing, "coughing": coughing
 _EDGE = 32  # samples of the ramps where a span is cut out
 _SHORTEST = 0.03  # s: shorter stretches are no event of their own
 
-# What can be counted: the pause that ends ONE bark, knock ..., and a length (s) that two of them together exceed.
+# Countable classes: the pause that ends ONE bark, knock ..., and a length (s) that two of them together exceed.
 UNITS = {
     "dog barking": (0.03, 0.26), "sneezing": (0.25, 1.3), "rooster crowing": (0.2, 3.0), "door knocking": (0.03, 0.11),
     "coughing": (0.03, 0.45),

@@ -100,7 +100,7 @@ def _laughter(rng: np.random.Generator, n: int, who: Person) -> np.ndarray:
             call = filtered(voice * (0.0 if voiceless else 1.0) + air * (1.0 if voiceless else 0.35), vowel)
             place(track, at, call, (1 - 0.7 * gone) * rng.uniform(0.8, 1) * (0.6 if k == 0 else 1))
             at += rng.uniform(0.95, 1.05) / rate
-        if rng.random() < 0.6 and at < n / SAMPLE_RATE - 0.4:  # the breath drawn after a bout
+        if rng.random() < 0.6 and at < n / SAMPLE_RATE - 0.4:  # the breath in after a bout
             m = samples(rng.uniform(0.25, 0.45))
             gasp = filtered(noise(rng, m, band(900, 5000, 1)), tract(who, _AH, 2.5, 0.2))
             place(track, at, gasp * curve(m, (0, 0), (0.6, 1), (1, 0)), 0.25)
@@ -112,7 +112,7 @@ def _laughter(rng: np.random.Generator, n: int, who: Person) -> np.ndarray:
 
 
 def _sigh(rng: np.random.Generator, n: int, who: Person) -> np.ndarray:
-    """A breath drawn softly, then let go for about a second: noise that sinks, now and then with some voice."""
+    """A soft breath in, then out for about a second: noise that sinks, now and then with some voice."""
     track, at = np.zeros(n), rng.uniform(0, 0.1)
     vowel = (_AH, _UH)[rng.integers(2)]
     if rng.random() < 0.6:
@@ -215,7 +215,7 @@ VOCAL: dict[str, Callable[[np.random.Generator, int, Person], np.ndarray]] = {
 
 
 def anyone(rng: np.random.Generator, held_out: bool = False) -> Person:
-    """A person drawn at random: every tenth one belongs to the held-out part."""
+    """A random person: every tenth one belongs to the held-out part."""
     number = int(rng.integers(PERSONS // 10)) * 10
     return person(number if held_out else number + int(rng.integers(1, 10)))
 

@@ -98,7 +98,7 @@ _ENTITY_VALUES["bare"] = _ENTITY_VALUES["organization"].replace("the ", "")
 _SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 # Words in front of a value that are not part of it.
 _IN_FRONT = {"date": "on ", "organization": "the "}
-# Tables whose words are said, so that they are not taken as unseen words (splits.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (_INTENTS, _ENTITY_TEMPLATES, _VALUES, _ENTITY_VALUES, _IN_FRONT)
 
 

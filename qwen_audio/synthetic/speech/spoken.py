@@ -19,7 +19,7 @@ from qwen_audio.format.example import SYNTHETIC_SOURCE
 from qwen_audio.synthetic.speech import contents, espeak, speakers
 from qwen_audio.synthetic.speech.draft import Draft, Unusable
 
-# Tasks and how often each is drawn; longer and harder ones more often.
+# Tasks and their weights; longer and harder ones more often.
 TASKS = {
     "speech_translation": 3.0,
     "overlapped_asr": 1.5,

@@ -65,7 +65,7 @@ _TEENS = ("dix", "onze", "douze", "treize", "quatorze", "quinze", "seize", "dix-
 FRENCH_THINGS = ("pages", "livres", "euros", "maisons", "voitures", "tables", "chevaux", "billets", "pommes")
 FRENCH_STARTS = ("il y a", "nous avons", "elle a vu", "je voudrais", "ils ont vendu", "on a compté")
 
-# Tables whose words are said, so that they are not taken as unseen words (splits.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (
     LANGUAGE_NAMES,
     DIALECTS,

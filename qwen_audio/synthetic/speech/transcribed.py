@@ -50,7 +50,7 @@ ACCENTS = {
 }
 # Variants that sound like people: no whispering, croaking or robots, and none with breath, whose noise is not
 # the same every time.
-# Two registers, drawn equally often: most variants have a low pitch.
+# Two registers, equally likely: most variants have a low pitch.
 VARIANTS = {
     "low": (
         "m1 m2 m3 m4 m5 m6 m7 m8 klatt klatt2 klatt3 klatt4 klatt5 klatt6 Alex Andy Denis Diogo Gene "
@@ -207,7 +207,7 @@ def _assemble(
 ) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """Pieces with silences around and between them: (n,) float32 at 16 kHz, and the times of the words in it.
 
-    Playing `factor` times faster scales every time by 1 / factor; the silences are drawn in final seconds.
+    Playing `factor` times faster scales every time by 1 / factor; the silences are sampled in final seconds.
     """
     edges = rng.uniform(0.0, 0.3, size=2)
     if rng.random() < 0.1:

@@ -179,5 +179,5 @@ ENTITY_TYPES = {
     "T": "time",
     "G": "number",
 }
-# Tables whose words are said, so that they are not taken as unseen words (splits.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (FRAMES, TABLES, ENTITY_TYPES)

@@ -165,7 +165,7 @@ _FOREIGN = {
     "it": ["ho {d} {w}", "questo è {w}", "oggi andiamo a {w}", "dove è la {w}", "il numero è {d} {d} {d}"],
     "ar": ["هذا {w}", "في {w} اليوم", "عندي {d} {w}", "الرقم {d} {d} {d}", "أين {w}"],
 }
-# Tables whose words are said beside the vocabulary, so that they are not taken as unseen words (splits.py).
+# Tables whose words occur beside the vocabulary, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (DIGITS, _FILLERS, _TEMPLATES, _FOREIGN)
 _SLOT = re.compile(r"\{(\w+)\}")
 
