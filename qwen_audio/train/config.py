@@ -67,7 +67,7 @@ class TrainConfig:
         ctc_weight: share of the CTC loss on the encoder in stage "multitask"; 0 leaves it out.
         question_share: share of the labelled examples asked as a free question instead of by tags.
         tag_style: tokens between audio and answer: the format's tags ("hierarchical"), one id token for each
-            source and task ("dataset"), or nothing ("none"); see tag_styles.py.
+            source and task ("dataset"), or nothing ("none"); see format/tag_styles.py.
         augment_share: share of the examples whose waveform is distorted (speed, noise, rooms, band limits ...).
         time_masks, time_width, freq_masks, freq_width: SpecAugment.
         device: "cpu", "cuda", or "auto": a GPU if there is one.

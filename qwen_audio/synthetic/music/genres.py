@@ -1,6 +1,6 @@
 """Genres as rules: tempo, metre, mode, harmony, instruments and the patterns of accompaniment, bass and drums.
 
-The genres differ in audible traits (rhythm, drums, instruments, harmony): a waltz has three beats
+The genres differ in audible traits (rhythm, drums, instruments, harmony), not in fame: a waltz has three beats
 with the bass on the first, reggae chords off the beat and a drum on the third, and so on.
 """
 

@@ -1,4 +1,4 @@
-"""Procedural models of sound events: one function per class, from physics and from how real clips look.
+"""Procedural models of sound events: one function per class, after physics and real recordings.
 
 Each takes a random generator and a length in samples and returns (n,) float at 16 kHz, at any level; every
 call is a new performance (another dog, another engine, another number of barks).  Envelopes, pitches and

@@ -1,4 +1,4 @@
-"""Questions about stories, with answers that the story decides: yes or no, how many, which first, choose.
+"""Questions about stories, with answers determined by the story: yes or no, how many, which first, choose.
 
     asked, outline = ask(rng, Teller())
     asked     # -> Asked("order", "Which sound is heard first?", "rain", ["dog barking", "rain"])
