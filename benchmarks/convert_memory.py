@@ -3,10 +3,10 @@
     python benchmarks/convert_memory.py --layers 1 --form safetensors --folder /tmp
 
 A published-style checkpoint of random bfloat16 weights is written in shards of 2 GB, with the widths of the published
-model and so many of its 32 language-model layers (0.4 GB each, besides 2.6 GB of embeddings and 1.3 GB of encoder).
-Tensors go through memory one at a time, so the peak hangs on the largest of them, which is the published one at any
-depth. The conversion runs in a process of its own, whose peak resident memory (mapped files included) is what Linux
-counted. One JSON line for each direction; everything is deleted at the end, also when something fails.
+model and `--layers` of its 32 language-model layers (0.4 GB each, besides 2.6 GB of embeddings and 1.3 GB of encoder).
+Tensors go through memory one at a time, so the peak depends on the largest of them, which has its published size at
+any depth. The conversion runs in a process of its own; its peak resident memory (mapped files included) is counted by
+Linux. Prints one JSON line for each direction; everything is deleted at the end, also after a failure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from qwen_audio.model.conversion.published_config import published_config
 from qwen_audio.model.presets import config as preset
 
 SHARD_BYTES = 2 * 10**9
-# The peak is read inside: what the system reports to a parent begins with the parent's own peak.
+# The peak is read inside: the value that the system reports to a parent begins with the parent's own peak.
 CONVERT = """
 import json, re, resource, sys
 from pathlib import Path
@@ -84,7 +84,7 @@ def write_published(folder: Path, config: QwenAudioConfig, form: str) -> int:
 
 
 def write_vocabulary(path: Path, tokens: int) -> None:
-    """A tiktoken file of so many tokens: the bytes, then pairs and triples of letters that text never has."""
+    """Write a tiktoken file of `tokens` tokens: the bytes, then pairs and triples of letters that text never has."""
     alphabet = range(128, 256)
     pairs = [bytes([a, b]) for a in alphabet for b in alphabet]
     triples = (pair + bytes([c]) for c in alphabet for pair in pairs)
@@ -95,7 +95,7 @@ def write_vocabulary(path: Path, tokens: int) -> None:
 
 
 def measure(source: Path, target: Path, to: str) -> dict[str, Any]:
-    """Convert in a process of its own; wall time, processor time and peak memory of it."""
+    """Convert in a process of its own; returns its wall time, processor time and peak memory."""
     started = time.monotonic()
     command = [sys.executable, "-c", CONVERT, source, target, to]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -107,7 +107,7 @@ def measure(source: Path, target: Path, to: str) -> dict[str, Any]:
 
 
 def same_tensors(a: Path, b: Path) -> bool:
-    """Whether two directories hold the same tensors; those that the second one computes are not looked for."""
+    """True if two directories hold the same tensors; those that the second one computes are not compared."""
     first, second = open_weights(a), open_weights(b)
     return all(torch.equal(first.read(name), second.read(name)) for name in first.info)
 

@@ -1,12 +1,12 @@
-"""Remove a word from recordings of spoken digits and listen again: is it gone, is the rest still there?
+"""Accuracy of removing a word from recordings of spoken digits, by transcribing the result.
 
     python benchmarks/editing.py --corpus /path/to/corpus      # test.jsonl with rows of the task word_timestamps
 
-For each recording one word that the model hears exactly once is removed. Printed: how often the edited recording is
-transcribed without the word, and as the rest exactly; and, where the true times are known, how much of the true word is
-left and how much of other words was lost.
+For each recording, one word that occurs exactly once in the transcript is removed. Prints how often the edited
+recording is transcribed without the word, and exactly as the rest; and, where the true times are known, how much of the
+true word is left and how much of other words was lost.
 
-With --sounds instead: pieces of ESC-10 clips inside quiet noise, by event detection and by classifying what is loud.
+With --sounds instead: pieces of ESC-10 clips inside quiet noise, by event detection and by classifying loud stretches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qwen_audio.format.timestamps import Span
 SEED = 0
 PIECE_SECONDS, SCENE_SECONDS = 2.5, 8.0
 LEVEL, NOISE = 0.1, 0.001  # root mean square of the piece and of the noise around it
-_STEP = SAMPLE_RATE // 20  # of the search for what is loud
+_STEP = SAMPLE_RATE // 20  # of the search for loud stretches
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def sounds(model: qwen_audio.api.QwenAudio, corpus: Path) -> None:
 
 
 def _scene(rng: np.random.Generator, wave: np.ndarray, label: str) -> tuple[np.ndarray, Span]:
-    """(n,) quiet noise with the loudest piece of a recording in it, and where that is."""
+    """(n,) quiet noise with the loudest piece of a recording in it, and the span of that piece."""
     size = round(PIECE_SECONDS * SAMPLE_RATE)
     energy = np.cumsum(np.concatenate([[0.0], wave.astype(np.float64) ** 2]))
     first = int((energy[size:] - energy[:-size]).argmax())
@@ -122,7 +122,7 @@ def _scene(rng: np.random.Generator, wave: np.ndarray, label: str) -> tuple[np.n
 
 
 def _classified(model: qwen_audio.api.QwenAudio, wave: np.ndarray, labels: list[str]) -> list[Span]:
-    """What is 10 dB above the quietest tenth, pauses up to 1 s included, with the most probable label.
+    """Stretches 10 dB above the quietest tenth, pauses up to 1 s included, with the most probable label.
 
     A stretch is repeated until it lasts 5 s, which raises its accuracy on such pieces.
     """

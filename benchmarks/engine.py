@@ -1,15 +1,15 @@
-"""The engine beside fixed batches: many requests at once, and a short request that comes while long ones are answered.
+"""Speed of the engine against fixed batches: many requests at once, and a short request that arrives during long ones.
 
     python benchmarks/engine.py                          the preset "small" with random weights, and the embedded model
     python benchmarks/engine.py --threads 1 --repeats 5
     python benchmarks/engine.py --device cuda --preset qwen-audio-7b --dtype bfloat16 --only random
 
-The other side is transformers' `generate` on the same model: batches of 8 in order of arrival, each of which is
-finished before the next begins, and one request after the other. Its rows end at their own limits and may produce the
-same ids as ours, so the answers must be the same: how many are is printed. With random weights clips and answers have
-random lengths (answers end by their limit alone); the embedded model answers questions about the demo's recordings, for
-as long as it takes. All sides run in turn, several times, and the best times are compared. Ratios above 1 mean that the
-engine is faster.
+The baseline is transformers' `generate` on the same model: batches of 8 in order of arrival, each of which is
+finished before the next begins, and one request after the other. Its rows have the same limits and the same allowed
+ids as ours, so the answers must be equal; the number of equal ones is printed. With random weights clips and answers
+have random lengths (answers end by their limit alone); the embedded model answers questions about the demo's recordings
+to their natural end. All sides run in turn, several times, and the best times are compared. Ratios above 1 mean that
+the engine is faster.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from qwen_audio.model.presets import PRESETS, build
 from qwen_audio.show.demo import CLIPS
 
 BATCH = 8
-ARRIVAL = 1  # tokens that long answers have when the short request comes
+ARRIVAL = 1  # tokens that long answers have when the short request arrives
 
 
 class Allowed(LogitsProcessor):
@@ -50,7 +50,7 @@ class Allowed(LogitsProcessor):
 
 
 class Limits(StoppingCriteria):
-    """Ends each row at its own limit; notes when `ARRIVAL` tokens are there."""
+    """Ends each row at its own limit; records the time of `ARRIVAL` tokens."""
 
     def __init__(self, width: int, limits: Sequence[int]) -> None:
         self.width, self.limits, self.arrival = width, list(limits), 0.0
@@ -70,7 +70,7 @@ class Plain:
         self.arrival, self.tokens = 0.0, 0
 
     def batch(self, requests: Sequence[Request]) -> list[str]:
-        """The answers of one batch; `arrival` is then when it had `ARRIVAL` tokens, `tokens` counts those of all."""
+        """The answers of one batch; `arrival` is then its time of `ARRIVAL` tokens, `tokens` the total count."""
         prompts = [
             tasks.prompt(request.task, language=request.language, question=request.question)
             for request in requests
@@ -112,7 +112,7 @@ class Plain:
 def many(
     name: str, model: Any, processor: Any, requests: list[Request], repeats: int, engines: Sequence[int]
 ) -> None:
-    """Time to answer all requests, which are there from the start."""
+    """Time to answer all requests, which arrive at the start."""
     plain = Plain(model, processor)
     sides: dict[str, Callable[[], list[str]]] = {}
     made = [Engine(model, processor, max_rows=rows) for rows in engines]

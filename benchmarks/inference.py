@@ -1,10 +1,10 @@
-"""Speed beside what one would use instead: mel, encoder, decoding, and the second turn of a dialogue.
+"""Speed against plain transformers: mel, encoder, decoding, and the second turn of a dialogue.
 
     python benchmarks/inference.py                    all of it, on the CPU, at the size of the preset "small"
     python benchmarks/inference.py --preset base --threads 4
     python benchmarks/inference.py --device cuda --preset qwen-audio-7b --dtype bfloat16 --only decode
 
-The other side is plain transformers: `WhisperFeatureExtractor` (and OpenAI's `whisper` where it is installed) for mel,
+The baseline is plain transformers: `WhisperFeatureExtractor` (and OpenAI's `whisper` where it is installed) for mel,
 `Qwen2AudioForConditionalGeneration` of equal sizes for the rest. Weights are random: speed does not depend on them.
 Both sides run in turn, several times, and the best times are compared. Ratios above 1 mean that ours is faster.
 """
@@ -49,10 +49,10 @@ def compare(
     amount: float = 0,
     unit: str = "",
 ) -> None:
-    """Run both in turn and print the best times, their ratio, and how much of `unit` each does in a second."""
+    """Run both in turn and print the best times, their ratio, and the amount of `unit` per second of each."""
     times: dict[Callable[[], Any], list[float]] = {ours: [], other: []}
     for repeat in range(repeats + 1):
-        # In turn first, since what runs second may find memory warm.
+        # Each goes first in turn, since the second run may find memory warm.
         for run, taken in sorted(times.items(), key=lambda item: (item[0] is other) == bool(repeat % 2)):
             started = time.perf_counter()
             run()

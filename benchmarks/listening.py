@@ -1,10 +1,10 @@
-"""What independent measurements say about the labels of the synthetic world, as a Markdown table.
+"""Independent measurements of the labels of the synthetic world, as a Markdown table.
 
     python benchmarks/listening.py                     all rows, a few minutes
     python benchmarks/listening.py --count 100 --only note_pitch,audio_qa
 
-No measurement uses what made the sound: pitch comes from autocorrelation, times from energy, classes from linear
-discriminants that learnt from other examples, words from a recogniser. They err too, so a row is a lower bound.
+No measurement uses the generator of the audio: pitch comes from autocorrelation, times from energy, classes from linear
+discriminants trained on other examples, words from a recogniser. They err too, so a row is a lower bound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 
 from listening_row import Row
 
-# Each has `rows(count, seed)`; one that is not there, or whose packages are not, is left out and named.
+# Each has `rows(count, seed)`; one that is missing, or whose packages are, is left out and named.
 PARTS = ("listening_speech", "listening_sound", "listening_music")
 
 

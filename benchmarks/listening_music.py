@@ -12,7 +12,7 @@ from qwen_audio.data.manifest import Sample
 from qwen_audio.synthetic.music.notes import frequency
 from qwen_audio.synthetic.music.theory import key_name
 
-_LEVELS = np.array([1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3])  # a half or a double tempo is heard as well
+_LEVELS = np.array([1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3])  # half and double tempo count as well
 
 
 def _note_pitch(samples: list[Sample]) -> Row:

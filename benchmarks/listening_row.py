@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """What an independent measurement says about the labels of a task, on `n` examples."""
+    """Result of an independent measurement of the labels of a task, on `n` examples."""
 
     task: str
     measurement: str

@@ -41,7 +41,7 @@ def _times(count: int, seed: int) -> list[Row]:
 
 
 def _counts(count: int, seed: int) -> list[Row]:
-    """How often a sound comes, said by a caption or asked for, against bursts of energy."""
+    """Counts of a sound, in captions and questions, against bursts of energy."""
     rows = []
     for task, words in (("audio_caption", TIMES), ("audio_qa", NUMBERS)):
         generator, rng = SceneGenerator({task: 1.0}), np.random.default_rng(seed)
@@ -53,14 +53,14 @@ def _counts(count: int, seed: int) -> list[Row]:
                 continue
             said = [k + 1 for k, word in enumerate(words) if f" {word} " in f" {example.text.rstrip('.')} "]
             if said and example.meta.get("kind", "count") == "count":
-                # A room fills the pauses: only what is within 20 dB of the loudest counts.
+                # A room fills the pauses: only frames within 20 dB of the loudest count.
                 right.append(len(bursts(sample.waves[0], 0.25, -20)) == said[0])
         rows.append(Row(task, "number of single sounds by bursts of energy", percent(right), len(right)))
     return rows
 
 
 def _noise(count: int, seed: int) -> Row:
-    """The signal-to-noise ratio that a channel notes, against the power of what it added."""
+    """The signal-to-noise ratio that a channel records, against the power of the noise it added."""
     off = {field.name: 0.0 for field in fields(Augment) if not field.name.endswith("_range")}
     channel, rng, errors = Augment(**{**off, "noise": 1.0}), np.random.default_rng(seed), []
     for sample in drawn("asr", count, seed):

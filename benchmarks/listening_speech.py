@@ -1,10 +1,10 @@
-"""What a recogniser, the energy and the pitch of the sound say about the labels of the spoken tasks.
+"""Measurements of the labels of the spoken tasks by a recogniser, by energy and by pitch.
 
     python benchmarks/listening_speech.py --count 100      the rows as a Markdown table, with the seed of --seed
 
-The recogniser is pocketsphinx (the extra `dev`), which learnt from recordings of people and was made independently of
-the voices here.  Its grammar is a list of transcripts or of words, the right one among them, and each row says which:
-it is asked what it hears, not what is likely English.  It errs much itself, on any speech, so a row is a lower bound.
+The recogniser is pocketsphinx (the extra `dev`), which was trained on recordings of people, independently of the
+voices here.  Its grammar is a list of transcripts or of words that includes the right one, and each row says which, so
+no language model of English takes part.  It makes many errors on any speech, so a row is a lower bound.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qwen_audio.synthetic.speech.transcribed import SpeechGenerator
 from qwen_audio.synthetic.speech.voices import EMOTIONS
 
 _OFFERED = 8  # transcripts in the grammar: the right one and those of other examples
-_ATTEMPTS = 40  # draws for each example that is wanted: a task has other languages too
+_ATTEMPTS = 40  # samples for each wanted example: a task has other languages too
 
 
 def rows(count: int, seed: int) -> list[Row]:
@@ -58,7 +58,7 @@ def _english(
 
 
 def _spoken(sample: Sample) -> str:
-    """What is said in the sample's recording."""
+    """The spoken text of the sample."""
     example = sample.example
     return example.meta.get("transcript") or example.text
 
@@ -130,7 +130,7 @@ def _word_times(count: int, seed: int) -> list[Row]:
 
 
 def _keywords(count: int, seed: int) -> list[Row]:
-    """Single keywords and the cut-out stretches of timed ones; which words a whole utterance has."""
+    """Single keywords, the cut-out stretches of timed ones, and the words of whole utterances."""
     alone = _english("keyword_spotting", count, seed, lambda sample: sample.example.words is None)
     inside = _english("keyword_spotting", count, seed, lambda sample: sample.example.words is not None)
     hits = [heard(s.waves[0], tables.KEYWORDS) == [s.example.label] for s in alone]
@@ -173,7 +173,7 @@ def _median_pitch(wave: np.ndarray) -> float:
 
 
 def _voices(count: int, seed: int) -> list[Row]:
-    """Gender, childhood and identity by the median pitch, which says nothing of age between adults."""
+    """Gender, childhood and identity by the median pitch, which does not show age among adults."""
     gender = _english("speaker_gender", count, seed)
     right = [("female" if _median_pitch(s.waves[0]) > 160 else "male") == s.example.label for s in gender]
     age = _english("speaker_age", count, seed)
@@ -223,7 +223,7 @@ def _prosody(sample: Sample) -> list[float]:
 
 
 def _emotions(count: int, seed: int) -> list[Row]:
-    """Linear discriminants of prosody, each example named by what the others taught."""
+    """Linear discriminants of prosody, each example classified by training on the others."""
     samples = _english("emotion", count, seed)
     x = np.array([_prosody(sample) for sample in samples])
     labels = np.array([EMOTIONS.index(sample.example.label or "") for sample in samples])
@@ -244,7 +244,7 @@ def _emotions(count: int, seed: int) -> list[Row]:
 
 
 def _turns(count: int, seed: int) -> list[Row]:
-    """Starts of turns after a pause by energy; whether the pitch of a turn is that of its speaker's other turns."""
+    """Starts of turns after a pause by energy; agreement of the pitch of a turn with its speaker's other turns."""
     samples = _english("speaker_diarization", max(count // 4, 4), seed)
     errors, voices = [], []
     for sample in samples:
@@ -281,7 +281,7 @@ def _overlaps(count: int, seed: int) -> list[Row]:
         sound = loud(wave, 99.0)
         starts.append(abs(sound[0][0] - spans[0].start))
         ends.append(abs(sound[-1][1] - max(span.end for span in spans)))
-        # which of two conversations, all their words being heard in any order
+        # which of two conversations, given all their words in any order
         grammar = [word for line in (*texts[place], *texts[(place + 1) % len(texts)]) for word in line]
         found = heard(wave, grammar, repeated=True)
         for line in texts[place]:

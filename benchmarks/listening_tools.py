@@ -1,4 +1,4 @@
-"""Measurements that know nothing of how a sound was made: pitch, tempo, bursts of energy, classes by their spectra."""
+"""Measurements independent of the generator: pitch, tempo, bursts of energy, classes by their spectra."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pitch_of(wave: np.ndarray) -> float:
 
 
 def in_tune(sample: Sample) -> list[bool]:
-    """For each note of 0.2 s and more in `meta["notes"]`, whether it sounds within half a semitone of its pitch."""
+    """For each note of at least 0.2 s in `meta["notes"]`, True if it sounds within half a semitone of its pitch."""
     found = []
     for start, seconds, pitch in sample.example.meta["notes"]:
         if seconds >= 0.2:
@@ -56,7 +56,7 @@ def in_tune(sample: Sample) -> list[bool]:
 
 
 def tempo_of(wave: np.ndarray) -> float:
-    """Beats per minute, 50 to 194, at which onsets come again after one, two and four beats."""
+    """Beats per minute, 50 to 194, at which onsets recur after one, two and four beats."""
     frames = np.lib.stride_tricks.sliding_window_view(wave, 512)[::160] * np.hanning(512)
     level = np.log(np.abs(np.fft.rfft(frames)) + 0.05 * np.abs(wave).max())
     strength = np.maximum(level[2:] - level[:-2], 0).mean(axis=1)
@@ -72,7 +72,7 @@ def tempo_of(wave: np.ndarray) -> float:
 
 
 def bursts(wave: np.ndarray, pause: float, floor_db: float) -> list[tuple[float, float]]:
-    """Where 5 ms frames are within `floor_db` of the loudest, in seconds; shorter pauses are bridged."""
+    """Stretches of 5 ms frames within `floor_db` of the loudest, in seconds; shorter pauses are bridged."""
     power = (wave[: len(wave) // 80 * 80].reshape(-1, 80).astype(np.float64) ** 2).mean(1)
     loud = np.flatnonzero(power > power.max() * 10 ** (floor_db / 10))
     groups = np.split(loud, np.flatnonzero(np.diff(loud) * 0.005 > pause) + 1)
@@ -93,7 +93,7 @@ def _features(wave: np.ndarray) -> np.ndarray:
 
 
 def named_rightly(train: Sequence[Sample], test: Sequence[Sample]) -> str:
-    """How many labels of `test` linear discriminants name that learnt from `train`, with chance beside it."""
+    """Share of labels of `test` that linear discriminants trained on `train` predict, with chance beside it."""
     names = sorted({sample.example.text for sample in train})
     x = np.stack([_features(sample.waves[0]) for sample in train])
     y = np.array([names.index(sample.example.text) for sample in train])
@@ -108,7 +108,7 @@ def named_rightly(train: Sequence[Sample], test: Sequence[Sample]) -> str:
 
 
 def guessed_without_audio(examples: Sequence[Example]) -> str:
-    """How many answers follow from the words of the questions and choices, learnt from half of them, and chance."""
+    """Share of answers predicted from the words of questions and choices alone, trained on half, and chance."""
     groups: defaultdict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[_kind(example.question or "")].append(example)

@@ -27,12 +27,12 @@ def _pcm(wave: np.ndarray) -> bytes:
 
 
 def known(words: Sequence[str]) -> bool:
-    """Whether the recogniser knows how each of the words is pronounced."""
+    """True if the recogniser has a pronunciation of each of the words."""
     return all(_decoder().lookup_word(word) for word in words)
 
 
 def heard(wave: np.ndarray, grammar: Sequence[str], repeated: bool = False) -> list[str]:
-    """The words that the recogniser hears, if it may hear one of the entries of `grammar`, or a sequence of them."""
+    """The words that the recogniser finds, if one of the entries of `grammar`, or a sequence of them, is allowed."""
     decoder = _decoder()
     entries = sorted({entry for entry in grammar if known(entry.split())})
     if not entries:
@@ -57,7 +57,7 @@ def accuracy(wanted: Sequence[str], found: Sequence[str]) -> int:
 
 
 def aligned(wave: np.ndarray, transcript: str) -> list[tuple[str, float]]:
-    """(word, start in seconds) by forced alignment; nothing where the recogniser does not know a word."""
+    """(word, start in seconds) by forced alignment; empty if the recogniser does not know a word."""
     decoder = _decoder()
     try:
         decoder.set_align_text(transcript)

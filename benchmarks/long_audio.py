@@ -1,4 +1,4 @@
-"""A long recording made of real and synthetic speech with pauses: memory, speed, cuts by hand, kills, invented text.
+"""Measurements on a long recording of real and synthetic speech with pauses: memory, speed, cuts, kills, invented text.
 
     python benchmarks/long_audio.py make --corpus ../shared/corpus --hours 3 --out out/long
     python benchmarks/long_audio.py run --out out/long
@@ -9,7 +9,7 @@
     python benchmarks/long_audio.py invented --corpus ../shared/corpus --out out/long
     python benchmarks/long_audio.py lost --corpus ../shared/corpus --out out/long
 
-Figures are those of the machine it runs on, with OMP_NUM_THREADS as set; the recording is the same for the same seed.
+Figures depend on the machine, with OMP_NUM_THREADS as set; the recording is the same for the same seed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def rows(corpus: Path) -> Iterator[dict]:
 
 
 def make(options: argparse.Namespace) -> None:
-    """long.wav and truth.json: clips in random order with pauses of 0.7 to 2.5 s of faint noise."""
+    """Write long.wav and truth.json: clips in random order with pauses of 0.7 to 2.5 s of faint noise."""
     options.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
     pool = clips(options.corpus, options.out)
@@ -127,7 +127,7 @@ def first_minutes(options: argparse.Namespace) -> tuple[np.ndarray, list[list]]:
 
 
 def cut(options: argparse.Namespace) -> None:
-    """Whole against pieces that were cut at random places in pauses: words and their times."""
+    """Compare the whole with pieces cut at random places in pauses: words and their times."""
     wave, truth = first_minutes(options)
     model = qwen_audio.load()
     whole = model.transcribe((wave, RATE), word_timestamps=True).words
@@ -155,7 +155,7 @@ def cut(options: argparse.Namespace) -> None:
 
 
 def windows(options: argparse.Namespace) -> None:
-    """The windows of the whole against those of the minute before and the minute after a cut in a random pause."""
+    """Compare the windows of the whole with those of the minute before and after a cut in a random pause."""
     wave, truth = first_minutes(options)
     whole = [(w.start, w.end) for w in windows_of(pieces(wave))]
     rng = np.random.default_rng(options.seed)
@@ -182,7 +182,7 @@ def windows(options: argparse.Namespace) -> None:
 
 
 def fixed(options: argparse.Namespace) -> None:
-    """Windows at pauses beside what is simplest: pieces of 30 s, and each clip cut out as its author did."""
+    """Compare windows at pauses with pieces of 30 s, and with each clip on its own."""
     wave, truth = first_minutes(options)
     model = qwen_audio.load()
     long = [wave[at : at + 30 * RATE] for at in range(0, len(wave), 30 * RATE)]
@@ -220,7 +220,7 @@ def pieces(wave: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def kill(options: argparse.Namespace) -> None:
-    """Killed twice with signal 9 and started again: the same bytes as of an uninterrupted run?"""
+    """Kill a run twice with signal 9, start it again, and compare its bytes with an uninterrupted run."""
     wave, _ = first_minutes(options)
     source, target = options.out / "part.wav", options.out / "part.json"
     soundfile.write(source, wave, RATE, subtype="PCM_16")

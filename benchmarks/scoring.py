@@ -1,12 +1,12 @@
-"""Time to score transcripts and captions, beside the published scripts, in one run.
+"""Time to score transcripts and captions, against the published scripts, in one run.
 
     python benchmarks/scoring.py
     python benchmarks/scoring.py --published FOLDER
 
 FOLDER is `eval_audio` of a checkout of the published Qwen-Audio repository; its `compute_wer` needs the package
-editdistance. The published captions are scored by pycocoevalcap (`pip install pycocoevalcap`) with Java. What is not
-there is left out and named. Ours gives the kinds of edit and a bootstrap interval besides; the published side gives
-the value alone. Both score the same texts, made from a seed, and their values are printed to be compared.
+editdistance. The published captions are scored by pycocoevalcap (`pip install pycocoevalcap`) with Java. A missing
+script is left out and named. Ours also gives the kinds of edit and a bootstrap interval; the published side gives the
+value alone. Both score the same texts, made from a seed, and their values are printed for comparison.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VOCABULARY = 5000
 
 
 def sentences(rng: np.random.Generator, count: int, shortest: int, longest: int) -> list[str]:
-    """Sentences of words as frequent as in a language (Zipf)."""
+    """Sentences of words with the frequencies of a language (Zipf)."""
     letters = np.array(list("etaoinshrdlu"))
     words = ["".join(rng.choice(letters, size=rng.integers(2, 9))) for _ in range(VOCABULARY)]
     share = 1 / np.arange(1, VOCABULARY + 1)
@@ -53,7 +53,7 @@ def misheard(rng: np.random.Generator, text: str) -> str:
 
 
 def fastest(runs: Sequence[Callable[[], float]], repeats: int) -> list[tuple[float, float]]:
-    """Of each, run in turn: seconds of its fastest run, and what it gave."""
+    """For each function, run in turn: seconds of its fastest run, and its result."""
     times = [float("inf")] * len(runs)
     values = [float("nan")] * len(runs)
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Seconds of audio that the synthetic world makes in a second of one core, for each task.
+"""Speed of the synthetic world: seconds of audio for a second of one core, for each task.
 
     python benchmarks/synthetic.py                    all tasks, 8 examples each after 4 for the caches
     python benchmarks/synthetic.py --tasks asr,music_qa --count 50

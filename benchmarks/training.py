@@ -1,10 +1,10 @@
-"""Speed and memory of a training step beside plain transformers, and of ours with its parts switched off.
+"""Speed and memory of a training step against plain transformers, and of ours with its parts switched off.
 
     python benchmarks/training.py                                  the CPU, sizes of the preset "small"
     python benchmarks/training.py --only multitask --variants plain,ours
     python benchmarks/training.py --device cuda --preset qwen-audio-7b --dtype bfloat16 --clips 16 --peak 989
 
-The other side ("plain") is `Qwen2AudioForConditionalGeneration` of equal sizes trained as its documentation has it:
+The baseline ("plain") is `Qwen2AudioForConditionalGeneration` of equal sizes, trained as in its documentation:
 mels padded to 30 s by its feature extractor, rows padded to the longest, the loss from `labels`. Both sides have the
 published vocabulary (155,947 rows), the same clips (1 to 30 s, log-uniform), prompts and answers, AdamW, and compute
 in bfloat16 by autocast, trained weights being float32. Two steps are timed: "multitask" (the language model frozen,
@@ -12,7 +12,7 @@ and kept in `--dtype`) and "full". Data are made beforehand.
 
 All variants take their steps in turn, and the times are those of the process alone (with one CPU thread), so that
 other processes disturb all alike. Peak memory is taken in a process for each variant: resident memory, or on a GPU
-what was allocated. Weights are random: neither depends on them.
+the allocated memory. Weights are random: neither figure depends on them.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ Step = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Variant:
-    """How a step is made; the defaults are ours.
+    """Settings of a step; the defaults are ours.
 
     Attributes:
-        plain: transformers' model instead of ours; nothing else then counts.
+        plain: transformers' model instead of ours; the other settings are then ignored.
         packing: rows joined, or padded.
         packs_frames: the encoder's layers see no padding.
         attention: "by_rows", "sdpa" or "eager".
         whole_logits: the logits of all labelled positions at once.
-        checkpointing: activations are computed again in the backward pass.
+        checkpointing: activations are recomputed in the backward pass.
     """
 
     plain: bool = False
@@ -245,7 +245,7 @@ def speed(arguments: argparse.Namespace, stage: str, names: list[str], data: lis
 def utilisation(
     arguments: argparse.Namespace, stage: str, name: str, inputs: list[dict[str, Tensor]], times: list[float]
 ) -> str:
-    """Share of the device's peak that the operations without padding come to; nothing without `--peak`."""
+    """Share of the device's peak that the FLOPs without padding reach; empty without `--peak`."""
     if not arguments.peak or VARIANTS[name].plain:
         return ""
     from qwen_audio.plan.flops import BatchShape, flops_per_step

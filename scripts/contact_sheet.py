@@ -1,4 +1,4 @@
-"""One picture of the synthetic world: an example of every task, log-mel and labels on the time axis.
+"""Picture of the synthetic world: an example of every task, with log-mel and labels on the time axis.
 
 python scripts/contact_sheet.py docs/world.png
 """
@@ -23,7 +23,7 @@ from qwen_audio.show.glyphs import drawable
 from qwen_audio.synthetic.world import WORLD, WorldGenerator
 
 COLUMNS = 4
-_FIRST_SEED = 3  # whose examples are all in scripts that any font has
+_FIRST_SEED = 3  # its examples are all in scripts that any font has
 COLOURS = 96  # of the file: log-mel pictures need no more, and it is a third of the size
 _LONGEST_ANSWER, _LONGEST_LABEL = 62, 16  # characters
 _MOST_LANES = 4

@@ -1,4 +1,4 @@
-"""The five clips of `qwen-audio demo`, drawn from the synthetic world and written into the package.
+"""Maker of the five clips of `qwen-audio demo`, sampled from the synthetic world and written into the package.
 
 python scripts/make_clips.py
 """
@@ -32,7 +32,7 @@ class _Generator(Protocol):
 
 
 def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
-    """Draw the five clips, each under 60 KB and 5 s, and write them and their manifest; returns its path.
+    """Sample the five clips, each under 60 KB and 5 s, and write them and their manifest; returns its path.
 
     Needs the extra `synth`. The same versions of it give the same clips.
     """
@@ -64,7 +64,7 @@ def make_clips(folder: str | os.PathLike[str] = CLIPS) -> Path:
 
 
 def _write_small(generator: _Generator, path: Path) -> Sample:
-    """Draw until a clip is short, small as FLAC and, if spoken, of some words."""
+    """Sample until a clip is short, small as FLAC and, if spoken, of some words."""
     for attempt in range(_TRIES):
         sample = generator.sample(np.random.default_rng([_SEED, attempt]))
         wave = sample.waves[0]

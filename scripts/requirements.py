@@ -1,4 +1,4 @@
-"""The packages of an extra without their upper bounds, one a line: for trying what is newer than any version run.
+"""The packages of an extra without their upper bounds, one a line, for tests with newer versions than any tried.
 
 python scripts/requirements.py dev
 """

@@ -67,7 +67,7 @@ def _converse(terminal: Terminal, prompt: str) -> None:
     stopped = False
     while True:
         try:
-            if stopped:  # said in here, where another Ctrl-C is caught as well
+            if stopped:  # printed here, where another Ctrl-C is caught as well
                 stopped = False
                 print()
             terminal.handle(input(prompt))

@@ -1,10 +1,10 @@
-"""Ctrl-C as the end of a sound that is still being made, instead of the end of the program.
+"""Ctrl-C as the end of a live recording, instead of the end of the program.
 
     with CtrlC() as ctrl_c:
         for block in open_blocks(Pipe(sys.stdin.buffer, ctrl_c)): ...   # ends soon after Ctrl-C
 
-No exception is raised for it: one could lose what is just being transcribed, and libraries that read through a
-callback of theirs swallow it.
+No exception is raised: it could lose the piece that is being transcribed, and libraries that read through a callback
+swallow it.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class CtrlC:
 
 
 class Pipe:
-    """A pipe to read forward, which ends when Ctrl-C is pressed, or a little later: what was under way still comes."""
+    """A forward-only pipe that ends soon after Ctrl-C, once the data already under way has come."""
 
     def __init__(self, handle: BinaryIO, ctrl_c: CtrlC) -> None:
         self.name = getattr(handle, "name", None)
         self._handle, self._ctrl_c = handle, ctrl_c
-        # What is there at once: a reader that fills its buffer would keep a live source waiting.
+        # Only the bytes already there: a reader that fills its buffer would delay a live source.
         self._read = getattr(handle, "read1", handle.read)
         self._left = LAST_BYTES
         self._until: float | None = None  # when the last bytes must have come
 
     def seekable(self) -> bool:
-        """It is not."""
+        """False."""
         return False
 
     def read(self, size: int = -1) -> bytes:
@@ -83,7 +83,7 @@ class Pipe:
         return data
 
     def _ready(self, seconds: float) -> bool:
-        """Whether a read would not wait, after waiting for that at most `seconds`."""
+        """Wait at most `seconds` for data; True if a read would then not block."""
         try:
             return bool(select.select([self._handle], [], [], seconds)[0])
         except (OSError, ValueError):  # not a pipe of the system, or Windows: all that can be done is to read

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qwen_audio.eval.choose import Chosen
     from qwen_audio.eval.evaluate import Report
 
-_PIPE_WIDTH = 120  # characters of a line where no terminal says how many there are
+_PIPE_WIDTH = 120  # characters of a line where no terminal gives its width
 _LEAKS = ("refuse", "flag", "drop")
 
 
@@ -101,7 +101,7 @@ def evaluate(
         synthetic=Synthetic(output / "data" / "synthetic", synthetic_count, seed, _note),
     )
     facts: dict[str, Any] = {}
-    every = chosen  # what a file of outputs may have outputs for
+    every = chosen  # examples for which a file may have outputs
     if train_manifest:
         chosen, facts = without_leaks(chosen, train_manifest, leaks, output / "data" / "clips.sqlite")
     if predictions is not None:
@@ -141,7 +141,7 @@ def report(
 def without_leaks(
     chosen: Sequence[Chosen], training: Sequence[Path], what: str, cache: Path | None = None
 ) -> tuple[list[Chosen], dict[str, Any]]:
-    """Look for the chosen examples in training data; returns what is left and the facts for run.json.
+    """Look for the chosen examples in training data; returns the remaining ones and the facts for run.json.
 
     what: "refuse" raises ValueError where there is a leak, "flag" only reports it, "drop" leaves the examples out.
     cache: of `find_leaks`.
@@ -177,7 +177,7 @@ def _check_alone(**options: Any) -> None:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; the time that is left is reckoned from what this run does itself."""
+    """A progress bar on stderr; the time left is estimated from the work of this run alone."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -189,7 +189,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         if jobs:
             bar.update(jobs[0], completed=done)
             return
-        bar.start()  # only now: what is refused before leaves no line of an empty bar
+        bar.start()  # only now: a run refused before leaves no empty bar
         jobs.append(bar.add_task("evaluating", total=total, completed=done))
 
     try:

@@ -1,4 +1,4 @@
-"""What a command line names: files, folders and patterns, and the files that the results go to."""
+"""Inputs and outputs of a command line: files, folders and patterns, and the files of the results."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Input:
 
 
 def find_inputs(named: Sequence[str]) -> list[Input]:
-    """The files that arguments name, in order, those of a folder sorted; a name that is nothing stays as it is.
+    """The files that arguments name, in order, those of a folder sorted; a name without a file is kept unchanged.
 
-    A file that is named twice is taken once. Links to it by other names count as files of their own: somebody who
-    keeps equal recordings that way wants a text for each.
+    A file that is named twice is taken once. Links to it by other names count as files of their own, so that each
+    name gets a text.
 
     Raises:
         ValueError: a folder without a sound file, or a pattern without a match.
@@ -62,7 +62,7 @@ def _folder(folder: str) -> list[Input]:
 
 
 def targets(inputs: Sequence[Input], folder: Path, style: str) -> list[Path]:
-    """The file in `folder` for each input, by its name without ending, or with it where two would be the same.
+    """The file in `folder` for each input, by its name without extension, or with it where two would be equal.
 
     Raises:
         ValueError: two inputs have the same name.

@@ -1,4 +1,4 @@
-"""The command line: the verbs of `qwen-audio` and what a mistake ends in.
+"""The command line: the verbs of `qwen-audio` and the handling of errors.
 
     qwen-audio transcribe speech.wav --format srt --output speech.srt
 
@@ -38,7 +38,7 @@ VERBS: tuple[Callable[..., Any], ...] = (
     ask.demo,
     ask.info,
 )
-# Verbs of a verb: name, what they are for, functions.
+# Groups of verbs: name, purpose, functions.
 GROUPS: tuple[tuple[str, str, tuple[Callable[..., Any], ...]], ...] = (
     ("data", "Look at annotated data.", (data.stats,)),
     ("sft", "Make dialogues for supervised fine-tuning.", (sft.build, sft.expand, sft.show)),

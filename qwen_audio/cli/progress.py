@@ -32,7 +32,7 @@ class _OpenLine:
 
 
 def _end_of(text: str, columns: int) -> str:
-    """As much of the end as a terminal shows in `columns`: Chinese characters take two, combining marks none."""
+    """The end of the text that fits in `columns`: Chinese characters take two, combining marks none."""
     import unicodedata
 
     start, room = len(text), columns
@@ -47,7 +47,7 @@ def _end_of(text: str, columns: int) -> str:
 
 
 class Progress:
-    """How far a recording is, how fast it goes and how long it will take, on stderr."""
+    """Position in a recording, speed and time left, on stderr."""
 
     def __init__(self, name: str, seconds: float | None, shown: bool) -> None:
         """seconds: length of the recording, None if unknown."""

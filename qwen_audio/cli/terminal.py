@@ -1,7 +1,7 @@
-"""Chat in a terminal: lines go in, text comes out; nothing but a terminal is needed, so it works over SSH.
+"""Chat in a terminal, line by line; plain text is enough, so it works over SSH.
 
 A line is a question, the path of a recording (typed, or dragged into the window), both together, or a command that
-begins with a slash. `Terminal` has no input loop of its own: `cli_chat` gives it lines, and so does a test.
+begins with a slash. `Terminal` has no input loop of its own: chat.py gives it lines, and so does a test.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ front of the question. "remove the word seven", "bleep from 1 to 2" and the like
   /help          this
   /quit          end (so does Ctrl-D; Ctrl-C stops an answer, or drops the line)"""
 
-_PROBLEMS = (ValueError, OSError)  # what a user's input can cause; AudioError and ChatError are ValueErrors
+_PROBLEMS = (ValueError, OSError)  # errors from a user's input; AudioError and ChatError are ValueErrors
 _REFUSALS = (EngineBusy, EngineClosed)  # other users of the same model; the same question may work later
 
 
@@ -60,7 +60,7 @@ class Sound:
 
     @property
     def long(self) -> bool:
-        """Whether it is longer than what the model hears at once, so that no question can be about it."""
+        """True if it is longer than the window of the model, so that no question can be about it."""
         return self.seconds > MAX_SECONDS
 
 
@@ -84,7 +84,7 @@ class Terminal:
         }  # fmt: skip
 
     def handle(self, line: str) -> None:
-        """Do what one line asks for. What goes wrong is shown as one sentence; raises Quit at the end."""
+        """Carry out one line. An error is shown as one sentence; raises Quit at the end."""
         line = line.strip()
         if not line:
             return
@@ -103,8 +103,8 @@ class Terminal:
             self._say("\n(stopped)")
 
     def add(self, path: Path) -> bool:
-        """A new recording; whether it goes with the next question. Raises AudioError if it cannot be read."""
-        # A line that is put again after Ctrl-C.
+        """Add a recording; returns True if it goes with the next question. Raises AudioError if it cannot be read."""
+        # A line that is entered again after Ctrl-C.
         if path.resolve() in [queued.resolve() for queued in self._new]:
             self._say(f"{path.name}: goes with your next question")
             return True
@@ -133,7 +133,7 @@ class Terminal:
         self._commands[name](rest)
 
     def _ask(self, question: str, heard: bool) -> None:
-        """heard: whether the model can hear the recordings of the same line."""
+        """Put a question to the model; `heard`: the recordings of the same line fit its window."""
         asked = _as_edit(question)
         if asked is not None and (self._rules_alone or (self.sounds and self.sounds[-1].long)):
             self._change(asked)
@@ -147,7 +147,7 @@ class Terminal:
         except _PROBLEMS as error:
             if not self._new:
                 raise
-            # It may be due to one of them, and would be so for each later question.
+            # One of them may be the cause, and would be for each later question.
             names, self._new = ", ".join(path.name for path in self._new), []
             raise ValueError(f"{error} ({names}: not with the next question unless added again)") from error
         self._new = []
@@ -164,7 +164,7 @@ class Terminal:
 
     @property
     def _rules_alone(self) -> bool:
-        """Whether edits are read by rules: a model that was not tuned on dialogues gives no list of cuts."""
+        """True if edits are read by rules alone: a model not tuned on dialogues gives no list of cuts."""
         return isinstance(self.chat, Questions)
 
     def _change(self, asked: Instruction) -> None:
@@ -255,8 +255,8 @@ def split_paths(line: str, *, sentence: bool = True) -> tuple[list[Path], str]:
     Terminals put a file that is dragged into them as a path in quotes, with backslashes before spaces, or as a file://
     address. A line that is a path as a whole is one, spaces and all.
 
-    sentence: words may be words: only those that are written like a path name a file. Raises AudioError for one that
-    is written like the path of a recording where there is no such file.
+    sentence: the line may hold plain words: only those written like a path name a file. Raises AudioError for a word
+    written like the path of a recording that does not exist.
     """
     whole = _file(line)
     if whole is not None:
@@ -300,7 +300,7 @@ def _file(text: str) -> Path | None:
 
 
 def _path(text: str) -> Path:
-    """The path that a name or a file:// address stands for, whether anything is there or not."""
+    """The path of a name or a file:// address, which need not exist."""
     if text.startswith("file://"):
         text = "/" + unquote(text.removeprefix("file://").partition("/")[2])
     return Path(os.path.expanduser(text))  # unlike Path's own, leaves the `~5` of "is it ~5 s long?" alone

@@ -103,7 +103,7 @@ def transcribe(
 
 
 class _Plan:
-    """Where results go: `folder`: one file for each input; else `single`: one file for all, or None: the screen."""
+    """Destination of results: `folder`: a file for each input; else `single`: one file for all, or None: the screen."""
 
     def __init__(self, each: list[Path] | None, single: Path | None, inputs: int) -> None:
         self.each, self.single = each, single
@@ -163,7 +163,7 @@ def _files(
                 write_whole(plan.each[place], format_results([(one.path, result)], style))
         except ImportError:  # a package that every file needs
             raise
-        except Exception as error:  # whatever it is, hours of other recordings shall not be lost for it
+        except Exception as error:  # of any kind: hours of other recordings must not be lost for it
             if not several:
                 raise
             if not isinstance(error, (ValueError, OSError)):
@@ -196,7 +196,7 @@ def _files(
 def _file(
     model: QwenAudio, path: str, label: str, options: Options, journal_path: Path | None, shown: bool
 ) -> tuple[Transcription, bool]:
-    """The transcription, and whether the whole recording could be read."""
+    """The transcription, and True if the whole recording could be read."""
     import dataclasses
     from contextlib import closing, nullcontext
 
@@ -242,7 +242,7 @@ def _live(
     shown: bool,
     ctrl_c: CtrlC,
 ) -> None:
-    """A pipe or the microphone: text as it comes, other formats at the end, which for both may be Ctrl-C."""
+    """A pipe or the microphone: text as it comes, other formats at the end; Ctrl-C may end both."""
     from qwen_audio.audio.load import AudioError
     from qwen_audio.audio.microphone import microphone
     from qwen_audio.files import write_whole
@@ -265,7 +265,7 @@ def _live(
     name = "microphone" if mic else "-"
     live = Live(model.engine, options)
     passages = []
-    # What is being said is only shown where a line can be overwritten.
+    # Provisional text is only shown where a line can be overwritten.
     line = _OpenLine(shown and sys.stderr.isatty())
 
     def take(found: list[Passage]) -> None:
@@ -277,7 +277,7 @@ def _live(
                 sys.stdout.write(format_results([(name, part)], style))
                 sys.stdout.flush()
 
-    rest = 0.0  # half of the time at most goes into what is only shown for a moment
+    rest = 0.0  # at most half of the time goes into provisional text
     for block in blocks:
         if ctrl_c.pressed and from_file:
             break
@@ -291,7 +291,7 @@ def _live(
     defect = source and source.defect and f"the recording {source.defect}"
     interrupted = ctrl_c.pressed
     if interrupted:
-        defect = None  # of course it ends in the middle
+        defect = None  # ending in the middle is expected here
         line.clear()
         print(
             f"note: {name}: interrupted after {live.seconds:.1f} s; what was heard is transcribed, "
@@ -320,7 +320,7 @@ def _live(
 
 
 def _standard_input(raw: int | None, ctrl_c: CtrlC) -> Blocks:
-    """What comes by the pipe, or the file that is put in its place. AudioError as `Blocks`."""
+    """Audio from the pipe, or from the file redirected to it. AudioError as `Blocks`."""
     from qwen_audio.audio.stream import open_blocks
     from qwen_audio.cli.ctrl_c import Pipe
 

@@ -3,7 +3,7 @@
     qwen-audio ground talk.wav 'find the word "seven"'
     qwen-audio edit talk.wav 'bleep every "seven"' --output clean.wav
 
-instructions.py reads what is asked for, ground.py finds where that is, cuts.py changes the samples.
+instructions.py reads the request, ground.py finds the spans, cuts.py changes the samples, tool.py does all three.
 """
 
 from qwen_audio.editing.cuts import Edit, apply_edits

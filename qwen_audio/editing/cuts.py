@@ -1,6 +1,6 @@
 """Changes of the samples: stretches removed, kept, muted, bleeped or swapped, without clicks.
 
-Every boundary is moved to a zero crossing near by, and what is joined is cross-faded over 5 ms around the joint, so an
+Every boundary is moved to a zero crossing nearby, and joined parts are cross-faded over 5 ms around the joint, so an
 edited recording is as long as its parts together.
 """
 
@@ -21,11 +21,11 @@ KINDS = ("remove", "mute", "bleep", "swap")
 
 @dataclass(frozen=True)
 class Edit:
-    """One change: what is done to the stretch from `start` to `end` (seconds of the original recording).
+    """One change of the stretch from `start` to `end` (seconds of the original recording).
 
     Attributes:
         kind: "remove", "mute", "bleep" or "swap".
-        what: the word or the sound that is there; "" where only times were named.
+        what: the word or the sound in it; "" where only times were named.
         other_start, other_end: for "swap" the stretch that changes places with it, which is later.
         at: second of the edited recording where the joint, the muted part or the first moved part is.
     """
@@ -39,7 +39,7 @@ class Edit:
     at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; times in seconds to 0.1 ms; what does not apply is left out."""
+        """Plain data; times in seconds to 0.1 ms; fields that do not apply are left out."""
         row = {name: value for name, value in asdict(self).items() if value not in (None, "")}
         return {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
 
@@ -159,7 +159,7 @@ def _crossing(wave: np.ndarray, rate: int, second: float) -> int:
 def _join(samples: np.ndarray, pieces: Sequence[tuple[int, int]], rate: int) -> np.ndarray:
     """(channels, total) of the pieces [first, last) one after another, cross-faded around each joint.
 
-    A cross-fade hears a little of what lies beyond both sides of the cut, so that no sample of a piece is lost.
+    A cross-fade uses a few samples beyond both sides of the cut, so that no sample of a piece is lost.
     """
     channels, length = samples.shape
     total = sum(last - first for first, last in pieces)
@@ -207,5 +207,5 @@ def _bleep_level(wave: np.ndarray, rate: int) -> float:
 
 
 def _new_time(second: float, removed: Sequence[Edit]) -> float:
-    """Where a moment of the original is in the edited recording."""
+    """Time in the edited recording of a moment of the original."""
     return second - sum(min(edit.end, second) - edit.start for edit in removed if edit.start < second)

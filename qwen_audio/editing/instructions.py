@@ -1,9 +1,9 @@
-"""What an instruction to find or edit asks for, read by rules: English, plain and exact.
+"""Parser of instructions to find or edit, by rules, for plain and exact English.
 
     read_instruction('remove the second word "seven"')
     # Instruction("remove", (Target("words", "seven", 2),))
 
-The same rules read what a chat model answers to such a request ("Cut from 1.20 to 1.55."), so that a dialogue drives
+The same rules read the answer of a chat model to such a request ("Cut from 1.20 to 1.55."), so that a dialogue uses
 the same tool as the command line.
 """
 
@@ -24,7 +24,7 @@ class InstructionError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """What to look for.
+    """A part of a recording to look for.
 
     Attributes:
         kind: "words" (spoken), "sound" (a label of an event), "any" (spoken, else a sound), "position" (a number of
@@ -33,9 +33,9 @@ class Target:
             is before the first or after the last word, "ends" both, "between" the one between `sides`.
         which: of several occurrences the first (1), second (2) ... or the last (-1); None: all. For "position": the
             place of the word (None: every word), or with `count` the end to count from (1 or -1).
-        count: for "position", how many words.
+        count: for "position", the number of words.
         start, end: seconds, for "time"; a start below 0 counts from the end of the recording, which `end` may pass.
-        exact: a person said the time; False where a model did, whose times are some hundredths of a second off.
+        exact: the time is from a person; False if it is from a model, whose times are some hundredths of a second off.
         sides: two words, for "pauses" between them.
     """
 
@@ -71,7 +71,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Instruction:
-    """What to do (one of `KINDS`) with which parts of a recording."""
+    """An action (one of `KINDS`) and the parts of a recording that it is for."""
 
     kind: str
     targets: tuple[Target, ...]
@@ -136,11 +136,11 @@ _SOME_PAUSES = (
     ("start", re.compile(rf"{_PAUSE}{_AT}{_START}|(?:the )?leading (?:silence|pause)", re.I)),
     ("end", re.compile(rf"{_PAUSE}{_AT}{_END}|(?:the )?trailing (?:silence|pause)", re.I)),
 )
-# What names both ends has an "and" of its own, too.
+# A phrase that names both ends has an "and" of its own, too.
 _BOTH_ENDS = re.compile(
     rf"\b((?:{_PAUSE}{_AT}{_START}|leading)) and (?=(?:(?:at |on |from )?(?:the )?{_END}|trailing)\b)", re.I
 )
-# "the second and third words", "the first and last 2 seconds": places that share what follows.
+# "the second and third words", "the first and last 2 seconds": places that share the words after them.
 _PLACE = rf"(?:{_ORDINAL})\b(?:\s+(?:{_COUNT})\b)?"
 _SPLIT = r"\s*(?:,\s*and\b|,|\band\b|&)\s*"
 _PLACES = re.compile(
@@ -185,7 +185,7 @@ def read_instruction(text: str) -> Instruction:
 
 
 def _targets(text: str) -> tuple[Target, ...]:
-    """The parts named in what follows the verb; quoted ones keep their spaces and the word "and"."""
+    """The parts named after the verb; quoted ones keep their spaces and the word "and"."""
     held: list[str] = []
 
     def hold(match: re.Match[str]) -> str:
@@ -202,7 +202,7 @@ def _targets(text: str) -> tuple[Target, ...]:
     if times:
         return (_time(times[1], times[2]),)
     targets: list[Target] = []
-    before = ""  # what was said of the target in front: "the words one and three" are two words
+    before = ""  # the kind of the target in front: "the words one and three" are two words
     whole = _TRAILING.sub("", shown)
     for pattern, kept in ((_BETWEEN, rf"between \1{_INNER_AND}"), (_BOTH_ENDS, rf"\1{_INNER_AND}")):
         whole = pattern.sub(kept, whole)
@@ -333,8 +333,8 @@ _MEANS = {"cut": "remove", "delete": "remove", "silence": "mute", "beep": "bleep
 def read_answer(request: str, answer: str) -> Instruction | None:
     """The edit that a model's answer to an editing request names by times; None if it names none.
 
-    `Cut from <|1.20|> to <|1.55|>.` says what to do; of an answer of times alone (`From 1.20 to 1.55.`) the request
-    says it. What is quoted in the answer, such as what remains to be heard, is not read.
+    `Cut from <|1.20|> to <|1.55|>.` names the action; for an answer of times alone (`From 1.20 to 1.55.`) the request
+    names it. Quoted parts of the answer, such as the words that remain, are not read.
     """
     try:
         asked: str | None = read_instruction(request).kind
@@ -350,7 +350,7 @@ def read_answer(request: str, answer: str) -> Instruction | None:
         return None
     verb = _ANSWER_VERBS.search(plain)
     said = _MEANS.get(verb[1].lower(), verb[1].lower()) if verb else None
-    # Mute and bleep are cut lists too, of which the request says what becomes of them.
+    # Mute and bleep are cut lists too; the request gives the action.
     kind = asked if said is None or (said == "remove" and asked in ("mute", "bleep", "swap")) else said
     if kind is None or kind == "find" or (kind == "swap" and len(times) != 2):
         return None

@@ -1,9 +1,9 @@
-"""Editing a recording by an instruction: find what it names, change the samples, say what was done.
+"""Editing of a recording by an instruction: find the parts it names, change the samples, report the edits.
 
     done = edit(model, "talk.wav", 'remove the word "seven"')
     done.save("talk.edited.wav")
 
-The recording keeps its rate and its channels; the model hears a copy at 16 kHz.
+The recording keeps its rate and its channels; the model gets a copy at 16 kHz.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Endings that can be written, with libsndfile's names for them.
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 _DEEP = ("FLOAT", "DOUBLE", "PCM_24", "PCM_32")  # sample formats of more than 16 bits
-# Those that can be kept without loss; an mp3 inside a wav, which libsndfile can write, is not what is meant by .wav.
+# Sample formats that can be kept; an mp3 inside a wav, which libsndfile can write, is not meant by .wav.
 _KEPT = (*_DEEP, "PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 
 
@@ -40,9 +40,9 @@ class Edited:
     Attributes:
         samples: (channels, n) float32.
         rate: Hz.
-        edits: what was done, in order, with exact times.
-        problems: what was odd about the transcript that the edit went by, and what `save` could not write as it is.
-        subtype: libsndfile's name of how the original's samples were written ("PCM_24"); "" if that is not known.
+        edits: the edits made, in order, with exact times.
+        problems: oddities of the transcript that the edit used, and samples that `save` could not write unchanged.
+        subtype: libsndfile's name of the sample format of the original ("PCM_24"); "" if unknown.
     """
 
     samples: np.ndarray
@@ -76,12 +76,12 @@ class Edited:
         return data | ({"problems": self.problems} if self.problems else {})
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the recording; the ending says the format (wav, flac, ogg, mp3). It appears whole or not at all.
+        """Write the recording; the extension gives the format (wav, flac, ogg, mp3). It appears whole or not at all.
 
-        Its samples are written as those of the original where the format can do that. What passes full scale is kept in
-        a wav, as floats; flac clips it, which adds a sentence to `problems`.
+        It uses the sample format of the original where the file format has it. Samples beyond full scale are kept in a
+        wav, as floats; flac clips them, which adds a sentence to `problems`.
 
-        Raises ValueError for another ending, or a rate or a number of channels that the format does not have.
+        Raises ValueError for another extension, or a rate or a number of channels that the format does not have.
         """
         target = Path(path)
         style = writable_format(target)
@@ -104,9 +104,9 @@ class Edited:
 
 
 def _subtype(style: str, original: str, loud: bool) -> str:
-    """How samples are written in a format: as in the original, else as finely as it can if that was over 16 bits.
+    """Sample format in a file format: as in the original, else the finest one if the original has over 16 bits.
 
-    loud: they pass full scale.
+    loud: samples exceed full scale.
     """
     if loud and style == "WAV" and original not in ("FLOAT", "DOUBLE"):
         return "FLOAT"
@@ -118,7 +118,7 @@ def _subtype(style: str, original: str, loud: bool) -> str:
 
 
 def writable_format(path: Path) -> str:
-    """libsndfile's name of the format that a file's ending asks for; ValueError for one that cannot be written."""
+    """libsndfile's name of the format of a file's extension; ValueError for one that cannot be written."""
     style = FORMATS.get(path.suffix.lower())
     if style is None:
         raise ValueError(f"{path} cannot be written: let its name end in {', '.join(FORMATS)}")
@@ -130,10 +130,11 @@ def edit(
 ) -> Edited:
     """A recording changed as an instruction says: remove, keep, mute, bleep or swap words, sounds or times.
 
-    Boundaries of what the model found are moved to the quietest moment near by, then to a zero crossing. All
+    Boundaries that the model found are moved to the quietest moment nearby, then to a zero crossing. All
     occurrences are meant unless one is named (`the second "seven"`).
 
-    Raises InstructionError for what cannot be read or found, or would leave nothing; AudioError for the audio.
+    Raises InstructionError for an instruction that cannot be read, names parts not found, or would leave nothing;
+    AudioError for the audio.
     """
     asked = read_instruction(instruction) if isinstance(instruction, str) else instruction
     if asked.kind == "find":
@@ -149,7 +150,7 @@ def edit(
 
 
 def plan(finder: Finder, asked: Instruction) -> list[Edit]:
-    """The edits that an instruction means in a recording; InstructionError where it names what is not there."""
+    """The edits that an instruction means in a recording; InstructionError for parts that are not there."""
     groups = [[_place(finder, target, span) for span in finder.spans(target)] for target in asked.targets]
     spans = [span for group in groups for span in group]
     if asked.kind == "swap":
@@ -167,13 +168,13 @@ def plan(finder: Finder, asked: Instruction) -> list[Edit]:
 
 
 def _place(finder: Finder, target: Target, span: Span) -> Span:
-    """Times that a person gave are meant; those that the model gave are moved to a quiet place."""
+    """The span to edit: times from a person stay; times from the model are moved to a quiet place."""
     meant = target.kind == "pauses" or (target.kind == "time" and target.exact)
     return span if meant else finder.widen(span)
 
 
 def _all_but(finder: Finder, spans: list[Span]) -> list[Edit]:
-    """Removals of what lies outside the spans; words between two kept ones go, a pause between them stays."""
+    """Removals of everything outside the spans; words between two kept ones go, a pause between them stays."""
     edits, at = [], 0.0
     for span in sorted(spans, key=lambda s: s.start):
         between = [w.word for w in finder.words_between(at, span.start)]
@@ -193,7 +194,7 @@ def _all_but(finder: Finder, spans: list[Span]) -> list[Edit]:
 
 
 def read_sound(audio: AudioSource) -> tuple[np.ndarray, int]:
-    """(channels, n) float32 and rate of a recording as it is; what libsndfile cannot read comes as mono at 16 kHz.
+    """(channels, n) float32 and rate of a recording; a file that libsndfile cannot read comes as mono at 16 kHz.
 
     Raises AudioError as `load_audio`, for a damaged file too.
     """
@@ -204,7 +205,7 @@ def read_sound(audio: AudioSource) -> tuple[np.ndarray, int]:
         return (array[None].astype(np.float32), int(audio[1])) if plain else (wave[None], SAMPLE_RATE)
     if not isinstance(audio, str | os.PathLike):
         return load_audio(audio)[None], SAMPLE_RATE
-    mono = load_audio(audio)  # it says what is wrong with a file
+    mono = load_audio(audio)  # it reports the error of a file
     try:
         samples, rate = soundfile.read(audio, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError:
@@ -215,7 +216,7 @@ def read_sound(audio: AudioSource) -> tuple[np.ndarray, int]:
 
 
 def _written_as(audio: AudioSource) -> str:
-    """libsndfile's name of how a file's samples are written; "" for what is no file, or none that libsndfile reads."""
+    """libsndfile's name of the sample format of a file; "" if it is not a file that libsndfile reads."""
     if not isinstance(audio, str | os.PathLike):
         return ""
     try:

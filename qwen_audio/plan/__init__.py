@@ -1,4 +1,4 @@
-"""Before a large run: what it costs in operations, memory, time and data, from the configuration alone."""
+"""Costs of a training run in FLOPs, memory, time and data, from its configuration alone."""
 
 from qwen_audio.plan.flops import BatchShape, Flops, flops_per_step, utilisation
 from qwen_audio.plan.inventory import Inventory, inventory

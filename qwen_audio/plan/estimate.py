@@ -1,4 +1,4 @@
-"""A whole run on paper: parameters, operations, days, memory of a GPU, data; what `qwen-audio plan` prints.
+"""Estimate of a whole run: parameters, FLOPs, days, memory of a GPU, data; the output of `qwen-audio plan`.
 
 All examples are taken to be alike: one clip of the mean length, a prompt and an answer. Batches are made as in
 training, by seconds, and the rows of a batch are packed or equal, so no padding is counted.
@@ -20,7 +20,7 @@ from qwen_audio.plan.inventory import inventory
 from qwen_audio.plan.memory import Types, memory, parameters
 from qwen_audio.train.config import STAGES as TRAINED_BY_STAGE
 
-# What each stage trains, its CTC head left out. Stage "text" has no hours to count in.
+# Trained parameters of each stage, without its CTC head. Stage "text" has no hours to count in.
 STAGES: dict[str, tuple[str, ...]] = {
     stage: tuple(pattern for pattern in patterns if not pattern.startswith("ctc_head"))
     for stage, patterns in TRAINED_BY_STAGE.items()
@@ -32,7 +32,7 @@ FLAC_BYTES_PER_SECOND = 59.3e9 / 960.9 / 3600
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU by its maker's data sheet: dense bfloat16 operations per second, and bytes of memory."""
+    """A GPU by its maker's data sheet: dense bfloat16 FLOPs per second, and bytes of memory."""
 
     flops: float
     memory: float
@@ -56,17 +56,17 @@ class Run:
 
     Attributes:
         preset: size of the model.
-        stage: "warmstart", "multitask" or "sft"; says what is trained unless `train` does.
-        hours: of audio in the data; `epochs`: how often it is read.
-        gpus, gpu: how many, and which (`GPUS`).
-        mfu: share of the GPU's peak that the operations of the model reach while nothing is computed twice.
+        stage: "warmstart", "multitask" or "sft"; sets the trained parameters unless `train` is given.
+        hours: of audio in the data; `epochs`: passes over it.
+        gpus, gpu: number of GPUs, and their type (`GPUS`).
+        mfu: model FLOPs utilisation, as a share of the GPU's peak, without recomputation.
         batch_seconds: of a GPU's batch, as in a training configuration: 80 text tokens count as a second.
         batches_per_gpu: batches of each GPU that make one optimiser step.
         clip_seconds: mean length of a clip.
         prompt_length, target_length: mean text tokens of an example without a loss and with one.
         lora_rank: of adapters on the language model, which is then frozen itself.
-        checkpointing: whether activations are computed twice instead of kept.
-        train: patterns of what is trained instead of the stage's.
+        checkpointing: activations are recomputed instead of kept.
+        train: patterns of the trained parameters instead of the stage's.
     """
 
     preset: str = "qwen-audio-7b"
@@ -119,7 +119,7 @@ class Run:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """Patterns of what is trained, adapters aside."""
+        """Patterns of the trained parameters, without adapters."""
         if self.train:
             return tuple(self.train)
         return () if self.lora_rank else STAGES[self.stage]
@@ -144,13 +144,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run costs.
+    """The costs of a run.
 
     Attributes:
-        run: what was planned.
+        run: the run.
         parameters: trained and frozen parameters of each part.
         shape: one batch of one GPU.
-        flops: operations of such a batch, by part.
+        flops: FLOPs of such a batch, by part.
         memory: bytes on one GPU, by item.
         steps: optimiser steps.
         seconds: of the whole run.
@@ -166,12 +166,12 @@ class Plan:
 
     @property
     def total_flops(self) -> float:
-        """Operations of the whole run, recomputation included."""
+        """FLOPs of the whole run, recomputation included."""
         return self.flops["total"].hardware * self.steps * self.run.gpus * self.run.batches_per_gpu
 
     @property
     def fits(self) -> bool:
-        """Whether the memory is enough."""
+        """True if the memory suffices."""
         return sum(self.memory.values()) <= GPUS[self.run.gpu].memory
 
     @property
@@ -182,12 +182,12 @@ class Plan:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Bytes of one checkpoint: weights as they are kept, and AdamW's moments."""
+        """Bytes of one checkpoint: weights in their stored types, and AdamW's moments."""
         return sum(12 * trained + 2 * frozen for trained, frozen in self.parameters.values())
 
 
 def plan(run: Run) -> Plan:
-    """Work out a run.
+    """Compute the plan of a run.
 
     Raises:
         ValueError: a batch that holds no example, or a pattern that matches no parameter.

@@ -1,6 +1,6 @@
-"""Floating-point operations of a training step, counted from shapes alone: the numerator of every utilisation here.
+"""FLOPs of a training step, counted from shapes alone: the numerator of every utilisation here.
 
-A multiplication with its addition counts as two operations. Only matrix products and convolutions are counted, as in
+A multiplication with its addition counts as two FLOPs. Only matrix products and convolutions are counted, as in
 Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, appendix B); norms, activations and the rotary embedding are left out.
 For a matrix of `i` by `o` that reads n vectors, where each line counts 2 n i o:
 
@@ -8,12 +8,12 @@ For a matrix of `i` by `o` that reads n vectors, where each line counts 2 n i o:
     backward, the gradient of its input              where anything before it is trained
     backward, the gradient of the matrix             where it is trained itself
 
-so a trained layer costs three forwards, and a frozen one between the loss and what is trained costs two. Attention of
+so a trained layer costs three forwards, and a frozen one between the loss and a trained layer costs two. Attention of
 a row of n vectors with h heads of width w is two products of 2 n^2 h w each, and the backward of a product is as much
 again for each of its two sides that has a gradient. Causal attention is counted whole, as PaLM does. The output layer
 reads only the positions with a label.
 
-`tests/test_plan.py` holds these counts against what torch counts in real steps.
+`tests/test_plan.py` compares these counts with those of torch in real steps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from qwen_audio.plan.inventory import (
     inventory,
 )
 
-# Outputs of the head that spells by CTC: the bytes and the blank (`qwen_audio.train.stages.CTC_CLASSES`).
+# Outputs of the CTC head: the bytes and the blank (`qwen_audio.train.stages.CTC_CLASSES`).
 CTC_CLASSES = 257
 KERNEL = 3  # of the two convolutions
 _QUERY_KEY_VALUE = ("q_proj", "k_proj", "v_proj")
@@ -45,13 +45,13 @@ _QUERY_KEY_VALUE = ("q_proj", "k_proj", "v_proj")
 
 @dataclass(frozen=True)
 class BatchShape:
-    """What counts of a batch.
+    """The sizes of a batch that determine its FLOPs.
 
     Attributes:
         clips: mel frames (10 ms) of each clip.
         rows: positions of the language model in each row, audio spans included; none in a warm start.
         labels: labelled positions in all rows.
-        ctc: whether the CTC head reads the encoder's frames.
+        ctc: True if the CTC head reads the encoder's frames.
     """
 
     clips: tuple[int, ...]
@@ -61,7 +61,7 @@ class BatchShape:
 
     @classmethod
     def of(cls, inputs: Mapping[str, Tensor], ctc: bool = False) -> BatchShape:
-        """Shape of the model's inputs, padding left out; a packed row counts as the rows it is packed of."""
+        """Shape of the model's inputs, padding left out; a packed row counts as the rows in it."""
         ids = inputs["input_ids"]
         clips = tuple(inputs["feature_lengths"].tolist()) if "feature_lengths" in inputs else ()
         mask, positions = inputs.get("attention_mask"), inputs.get("position_ids")
@@ -76,17 +76,17 @@ class BatchShape:
         return cls(clips, tuple(rows), labels, ctc)
 
     def padded(self) -> BatchShape:
-        """As computed where every clip and row is padded to the longest."""
+        """The shape with every clip and row padded to the longest."""
         longest = [(max(x),) * len(x) if x else () for x in (self.clips, self.rows)]
         return BatchShape(longest[0], longest[1], self.labels, self.ctc)
 
     def packed(self) -> BatchShape:
-        """As computed where the rows are joined and attention is masked, not skipped, between them."""
+        """The shape with the rows joined, and attention masked, not skipped, between them."""
         return BatchShape(self.clips, (sum(self.rows),), self.labels, self.ctc)
 
 
 class Flops(NamedTuple):
-    """Operations of a part; `recomputed` are those of the second forward under activation checkpointing."""
+    """FLOPs of a part; `recomputed` are those of the second forward under activation checkpointing."""
 
     forward: int = 0
     backward: int = 0
@@ -94,12 +94,12 @@ class Flops(NamedTuple):
 
     @property
     def model(self) -> int:
-        """What the mathematics asks for: the numerator of model FLOPs utilisation (MFU)."""
+        """FLOPs without recomputation: the numerator of model FLOPs utilisation (MFU)."""
         return self.forward + self.backward
 
     @property
     def hardware(self) -> int:
-        """What is computed: the numerator of hardware FLOPs utilisation."""
+        """FLOPs with recomputation: the numerator of hardware FLOPs utilisation."""
         return self.model + self.recomputed
 
     def plus(self, other: Flops) -> Flops:
@@ -115,15 +115,15 @@ def flops_per_step(
     lora_rank: int = 0,
     checkpointing: bool = False,
 ) -> dict[str, Flops]:
-    """Operations of one training step (forward and backward; the optimiser does no matrix products).
+    """FLOPs of one training step (forward and backward; the optimiser does no matrix products).
 
     Args:
         config: of the model.
-        shape: of the batch; give `shape.padded()` for what is computed with padding.
+        shape: of the batch; give `shape.padded()` to count padding.
         trained: patterns (`fnmatch`) over parameter names, as `train` of a training configuration; "*.new_rows" are
             the rows of new tokens in a frozen embedding and output layer. Everything else is frozen.
         lora_rank: rank of trained adapters on every matrix of the language model's layers; 0 for none.
-        checkpointing: whether layers that the backward passes through are computed a second time.
+        checkpointing: layers that the backward passes through are computed a second time.
 
     Returns:
         `Flops` of "encoder", "projection", "language model" and "head" (with the CTC head), and their "total".
@@ -145,7 +145,7 @@ def flops_per_step(
 
 @dataclass
 class _Count:
-    """Goes through the model in the order of the forward; `flowing`: whether a gradient goes back from here."""
+    """Walk through the model in the order of the forward; `flowing`: True if a gradient goes back from here."""
 
     stock: Inventory
     selection: Selection
@@ -209,7 +209,7 @@ class _Count:
     def _layer(self, layer: Layer, tower: Tower, rows: Sequence[int], lora_rank: int) -> Flops:
         total, last = Flops(), 0
         positions = sum(rows)
-        reached: dict[str, bool] = {}  # whether what a matrix gives out has a gradient
+        reached: dict[str, bool] = {}  # whether the output of a matrix has a gradient
         for role in range(INTO_ATTENTION, OUT_OF_MLP + 1):
             self._pass(*(name for name, before in layer.norms.items() if before == role))
             if role == OUT_OF_ATTENTION:
@@ -228,12 +228,12 @@ class _Count:
                 reached[matrix.leaf] = self.flowing or lora_rank > 0
         self.flowing = self.flowing or any(reached.values())
         if self.checkpointing and self.flowing:
-            # The second forward ends when all the backward needs is there: the last product is not among it.
+            # The second forward stops once the backward has all it needs: the last product is not part of that.
             total = total.plus(Flops(0, 0, total.forward - last))
         return total
 
     def _product(self, one: int, name: str, bias: str | None = None) -> Flops:
-        """A product of `one` operations with a parameter, which the forward passes."""
+        """A product of `one` FLOPs with a parameter, as the forward reaches it."""
         flops = Flops(one, one * (self.flowing + (name in self.selection.names)))
         self._pass(name, bias)
         return flops
@@ -246,18 +246,18 @@ class _Count:
 
 
 def _attention(tower: Tower, rows: Sequence[int], reached: Sequence[bool]) -> Flops:
-    """Two products; `reached`: whether there is a gradient of queries, keys and values."""
+    """Two products; `reached`: True for those of queries, keys and values that have a gradient."""
     one = 2 * sum(n * n for n in rows) * tower.heads * tower.head_width
     query, key, value = reached
     return Flops(2 * one, one * (query + key + (query or key) + value))
 
 
 def utilisation(flops: Flops, seconds: float, peak: float) -> float:
-    """Model FLOPs utilisation: operations the mathematics asks for, of those that could have been done.
+    """Model FLOPs utilisation: FLOPs without recomputation, as a share of the peak over that time.
 
     Args:
         flops: of a step.
         seconds: that it took.
-        peak: operations per second of all devices together.
+        peak: FLOPs per second of all devices together.
     """
     return flops.model / (seconds * peak)

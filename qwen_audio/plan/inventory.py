@@ -1,6 +1,6 @@
-"""What a model is made of, as a plan needs it: its parameters by name, and its matrices in the order of a forward pass.
+"""Inventory of a model for a plan: its parameters by name, and its matrices in the order of a forward pass.
 
-The model is built without memory (torch's meta device), so the counts are those of the real one, at any size.
+The model is built without memory (torch's meta device), so the counts are exact at any size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 from qwen_audio.model.configuration_qwen_audio import QwenAudioConfig
 from qwen_audio.model.modeling_qwen_audio import QwenAudioForConditionalGeneration
 
-# Where a matrix stands in a layer: what reads the input, what ends the attention, what begins and ends the MLP.
+# Role of a matrix in a layer: it reads the input, ends the attention, or begins or ends the MLP.
 INTO_ATTENTION, OUT_OF_ATTENTION, INTO_MLP, OUT_OF_MLP = range(4)
 _ROLES = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), INTO_ATTENTION),
@@ -42,7 +42,7 @@ class Matrix:
     Attributes:
         name: of its parameter, as in a checkpoint.
         inputs, outputs: its width on either side.
-        role: where in the layer it stands.
+        role: its place in the layer.
         bias: name of its bias, if it has one.
     """
 
@@ -83,7 +83,7 @@ class Tower:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is trained: parameters by name, and so many rows of an otherwise frozen embedding and output layer."""
+    """The trained part: parameters by name, and a number of rows of an otherwise frozen embedding and output layer."""
 
     names: frozenset[str]
     rows: int = 0
@@ -96,7 +96,7 @@ class Inventory:
     Attributes:
         parameters: numbers in each parameter, by canonical name; a tied output layer is not named twice.
         encoder, text: the two transformers.
-        mel_bins: height of the log-mel picture.
+        mel_bins: mel bands of the input.
         vocabulary: rows of the embedding and of the output layer.
         new_rows: those from the audio padding on, which the language model's own vocabulary ends before.
         embedding, head: the names of these two; the same where they are tied.
@@ -122,10 +122,10 @@ class Inventory:
         return "language model"
 
     def select(self, patterns: Sequence[str]) -> Selection:
-        """What patterns (`fnmatch`) over names train, as in a training configuration.
+        """The parameters that patterns (`fnmatch`) over names train, as in a training configuration.
 
-        Adapters, new rows and the CTC head are no parameters of the model itself, so patterns for them are heeded
-        without being looked up.
+        Adapters, new rows and the CTC head are not parameters of the model itself, so patterns for them are accepted
+        without a lookup.
 
         Raises:
             ValueError: a pattern matches no parameter.
@@ -146,7 +146,7 @@ class Inventory:
         return Selection(frozenset(found), self.new_rows if rows else 0)
 
     def reached(self, selection: Selection, lora: bool, clips: bool) -> tuple[list[bool], list[bool]]:
-        """For each layer of the encoder and of the language model, whether a gradient passes it or arises in it."""
+        """For each layer of the encoder and of the language model, True if a gradient passes or arises in it."""
         trained = selection.names
         flowing = clips and any(name in trained for name in self.parameters if ".conv" in name)
         encoder: list[bool] = []
@@ -163,7 +163,7 @@ class Inventory:
 
 
 def inventory(config: QwenAudioConfig) -> Inventory:
-    """Count a model from its configuration.
+    """Build the inventory of a model from its configuration.
 
     Raises:
         ValueError: its language model has layers of another kind than Qwen's and Llama's, such as experts.

@@ -1,12 +1,12 @@
 """Memory of one GPU in a training step, by item, with the model split over all of them (FSDP2, fully sharded).
 
-As `qwen_audio.train` keeps them: what is trained in float32 with its gradient and AdamW's two moments, 16 bytes a
-number (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, section 3.1, has the same sum with bfloat16 copies); what is
-frozen in bfloat16. Layers are gathered in bfloat16, the one that computes and the next. Everything outside the layers
+As `qwen_audio.train` keeps them: trained weights in float32 with gradient and AdamW's two moments, 16 bytes a
+parameter (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, section 3.1, has the same sum with bfloat16 copies); frozen
+weights in bfloat16. Layers are gathered in bfloat16, the one that computes and the next. Everything outside the layers
 (embeddings, output layer, convolutions, projection) is one unit that stays whole from the forward to the backward.
 
-Activations are what autograd keeps for the backward, layer by layer as the code is written (Korthikanti et al. 2022,
-arXiv 2205.05198, count GPT's in the same way). `tests/test_plan.py` holds them against what real steps keep.
+Activations are the tensors that autograd keeps for the backward, layer by layer as in the code (Korthikanti et al.
+2022, arXiv 2205.05198, count GPT's in the same way). `tests/test_plan.py` compares them with real steps.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def activations(
 
     Args:
         shape: of the batch, as computed (`padded` or `packed`).
-        checkpointing: whether layers keep their input alone, and one of them at a time everything.
+        checkpointing: layers keep only their input, and one layer at a time everything.
 
-    Attention is taken to be fused: it keeps its inputs, its output and a number for each query and head.
+    Attention is assumed to be fused: it keeps its inputs, its output and a number for each query and head.
     """
     types = types or Types()
     encoder_reached, text_reached = stock.reached(selection, lora_rank > 0, bool(shape.clips))
@@ -83,12 +83,12 @@ def activations(
     ]
     kept = {"encoder": _kept(layers, encoder_reached, frames * width * types.compute, checkpointing)}
     if any(".conv" in name for name in selection.names):
-        # The masked picture; both outputs for GELU; between them the input of the second convolution.
+        # The masked features; both outputs for GELU; between them the input of the second convolution.
         per_frame = 2 * stock.mel_bins + 2 * width + 2 * width + width
         kept["encoder"] += frames * per_frame * types.compute
     if encoder_reached and encoder_reached[-1] and positions:
         kept["encoder"] += frames * width * types.compute  # pairs pooled, before and after the last norm
-    # A mask of pairs of positions is turned into numbers for each layer.
+    # A mask of pairs of positions is converted to floats for each layer.
     pairs = sum(n * n for n in shape.rows) * types.compute
     layers = [
         positions * text_layer(layer, stock.text, selection, lora_rank, types) + pairs
@@ -114,7 +114,7 @@ def encoder_layer(layer: Layer, tower: Tower, selection: Selection, types: Types
     attention = 4 * tower.width * types.compute + 4 * tower.heads  # queries, keys, values, output, logarithms
     inner = sum(m.outputs for m in layer.matrices if m.role == INTO_MLP)
     gelu = inner * types.compute
-    # What attention gives out is kept already.
+    # The output of attention is kept already.
     return (
         norms
         + attention
@@ -157,7 +157,7 @@ def _any(layer: Layer, selection: Selection, role: int) -> bool:
 
 
 def output_layer(stock: Inventory, selection: Selection, labels: int, types: Types) -> int:
-    """Bytes of the logits of a chunk in two types, its gradient, and what is summed for a trained output matrix."""
+    """Bytes of the logits of a chunk in two types, its gradient, and the summed gradient of a trained output matrix."""
     logits = min(labels, CHUNK) * stock.vocabulary * (4 + 2 * types.compute)
     vectors = 3 * labels * stock.text.width * types.compute
     rows = stock.vocabulary if stock.head in selection.names else selection.rows

@@ -1,4 +1,4 @@
-"""Writes made dialogues: FLAC files and dialogues.jsonl (`qwen-audio sft build`).
+"""Writer of synthetic dialogues: FLAC files and dialogues.jsonl (`qwen-audio sft build`).
 
 Dialogue i depends on the seed, the recordings and i alone, so the files are the same bytes with any number of
 workers. Recordings of manifests stay where they are and are referred to by path.
@@ -23,7 +23,7 @@ from qwen_audio.sft.make import TEXT_SHARE, ChatWorld
 
 MANIFEST = "dialogues.jsonl"
 _BLOCK = 8  # dialogues that a worker makes at once
-# Manifests, tasks, held_out, text_share: what a worker makes its generator from.
+# Manifests, tasks, held_out, text_share: the arguments of a worker's generator.
 _Settings = tuple[tuple[str, ...], tuple[str, ...] | None, bool, float]
 _IN_FOLDER = 1000  # dialogues whose recordings share a folder
 
@@ -47,9 +47,9 @@ def build(
         manifests: annotated examples to talk about; none: the synthetic world.
         tasks: of the synthetic world; None for all.
         workers: processes that make dialogues; 0 makes them in this one.
-        seed, held_out, text_share: what is drawn, see `ChatWorld`.
+        seed, held_out, text_share: as in `ChatWorld`.
 
-    Raises ValueError for numbers out of range, a folder with something in it, or recordings that say too little.
+    Raises ValueError for numbers out of range, a folder with something in it, or recordings with too few labels.
     """
     if count < 1:
         raise ValueError(f"the count is {count}: give 1 or more")
@@ -66,7 +66,7 @@ def build(
         held_out,
         text_share,
     )
-    _world(settings)  # a mistake in the settings is said before any process starts
+    _world(settings)  # a mistake in the settings is reported before any process starts
     folder.mkdir(parents=True, exist_ok=True)
     write_dialogues(folder / MANIFEST, _all(settings, folder, count, seed, workers))
     return folder / MANIFEST
@@ -87,7 +87,7 @@ def _all(
         for block in blocks:
             yield from _make_block(settings, folder, block, seed)
         return
-    # Spawned processes start clean: a fork would copy the locks of whatever threads run here.
+    # Spawned processes start clean: a fork would copy the locks of the threads that run here.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     running: deque[Future[list[Dialogue]]] = deque()
     try:

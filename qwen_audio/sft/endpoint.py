@@ -1,12 +1,12 @@
-"""A client of OpenAI-compatible servers that remembers every answer.
+"""Client of OpenAI-compatible servers that caches every answer.
 
     Endpoint("http://localhost:8000/v1", "qwen3-8b", "out/cache").complete([{"role": "user", "content": "Hello"}])
 
 Each answer is a file named by the hash of the request's body (which holds the model's name, but neither the address
-nor the key), so that the same work can be repeated without a server (`offline`). Failures that may pass (429, 408,
-5xx, timeouts, broken connections, answers that are no JSON) are tried again, with growing pauses. The key comes from
+nor the key), so that the same work can be repeated without a server (`offline`). Transient failures (429, 408,
+5xx, timeouts, broken connections, answers that are not JSON) are retried, with growing pauses. The key comes from
 the environment variable OPENAI_API_KEY alone; it is sent in a header, and written nowhere. Redirections are refused,
-because they would carry it elsewhere.
+because they could send it to another host.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["KEY_VARIABLE", "Completion", "Endpoint", "EndpointError", "RequestEr
 
 @dataclass(frozen=True)
 class Completion:
-    """The text of an answer; `ended` is the server's finish_reason, `cached` whether it came from the disk."""
+    """The text of an answer; `ended` is the server's finish_reason; `cached` is True if it came from the disk."""
 
     text: str
     ended: str
@@ -35,17 +35,17 @@ class Completion:
 
 
 class Endpoint:
-    """One model of a server, with a folder of answers.
+    """One model of a server, with a folder of cached answers.
 
     Args:
         address: the base, such as "https://api.openai.com/v1"; "/chat/completions" is added.
         model: its name there.
         cache: the folder of answers; it is made if needed.
         retries: tries after the first.
-        timeout: seconds without a byte after which a try is given up.
+        timeout: seconds without a byte after which an attempt is given up.
         offline: never ask the server.
         backoff: seconds before the first retry; each one doubles it, up to a minute, less a random part. A server's
-            Retry-After goes before, up to a minute.
+            Retry-After takes precedence, up to a minute.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Endpoint:
 
     @property
     def requests(self) -> int:
-        """Tries that reached for the server."""
+        """Number of attempts sent to the server."""
         return self.client.requests
 
     def complete(
@@ -78,7 +78,7 @@ class Endpoint:
     ) -> Completion:
         """The answer to messages, from the cache or the server; `options` join the request, e.g. temperature.
 
-        `again` says of an answer of the cache whether to ask anew; the new answer takes its place.
+        `again` returns True for a cached answer that is to be requested again; the new answer replaces it.
 
         Raises RequestError where this request has no answer, EndpointError where no request will have one.
         """

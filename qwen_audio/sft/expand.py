@@ -1,7 +1,7 @@
 """Questions and answers that a language model writes from raw labels: `qwen-audio sft expand`.
 
-The model sees the labels of an example as JSON, never the recording, and writes pairs as JSON. What it writes is
-parsed strictly; whatever is not as it should be is left out and counted by reason. See endpoint.py for the server.
+The model sees the labels of an example as JSON, never the recording, and writes pairs as JSON. The output is
+parsed strictly; invalid pairs are left out and counted by reason. See endpoint.py for the server.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ Reply with one JSON object and nothing else: {{"pairs": [{{"question": "...", "a
 MOST_LABELS = 6000  # characters of labels in a prompt
 _LONGEST = {"question": 400, "answer": 1200}  # characters
 _LONGEST_META = 400  # characters of one entry of `meta`
-# What the tasks and the synthetic world put into `meta` about what is heard. All else stays here: a manifest's own
-# entries may name files, speakers and sources.
+# Entries of `meta` by which the tasks and the synthetic world describe the audio. No other entry is sent: those of a
+# manifest may name files, speakers and sources.
 META_LABELS = (
     *("transcript", "dialect", "scenario", "slots", "entities"),
     *("events", "scene", "reverberation_s", "snr_db"),
@@ -56,7 +56,7 @@ _KEPT_FOR_EVALUATION = {spoken_form(task.question) for task in TASKS.values()}
 
 @dataclass
 class Report:
-    """What became of the examples."""
+    """Counts of the results for the examples."""
 
     examples: int = 0
     dialogues: int = 0
@@ -77,7 +77,7 @@ class Report:
 
 
 def labels_of(example: Example) -> dict[str, Any]:
-    """What the model is told of an example: its labels, of `meta` those of META_LABELS."""
+    """Labels of an example for the prompt; of `meta` only the entries of META_LABELS."""
     row: dict[str, Any] = {"task": task_of(example.task).title}
     known = example.audio[0].duration
     if known is not None:
@@ -114,7 +114,7 @@ def parse_pairs(
 ) -> tuple[list[tuple[str, str]], Counter[str]]:
     """The usable (question, answer) pairs of an answer, at most `most`, and the reasons for which others are not.
 
-    One object {"pairs": [{"question", "answer"}, ...]} and nothing else; a code fence around it is forgiven.
+    One object {"pairs": [{"question", "answer"}, ...]} and nothing else; a code fence around it is accepted.
     """
     rejected: Counter[str] = Counter()
     if completion.ended == "length":
@@ -145,7 +145,7 @@ def parse_pairs(
 
 
 def _fault(pair: Any, seconds: float | None, asked: set[str]) -> str | None:
-    """Why a pair cannot be used, to be counted; None if it can."""
+    """Reason for which a pair is unusable, to be counted; None if it is usable."""
     if not isinstance(pair, dict) or set(pair) != {"question", "answer"}:
         return "a pair that is not {question, answer}"
     for name, longest in _LONGEST.items():
@@ -166,7 +166,7 @@ def _fault(pair: Any, seconds: float | None, asked: set[str]) -> str | None:
         return "a tag that no answer may hold"
     if any(special for _, special in tags.split_tags(pair["question"])):
         return "a tag in a question"
-    # Durations are rounded: a tenth of a second is forgiven.
+    # Durations are rounded: a tenth of a second is accepted.
     if seconds is not None and any(float(time) > seconds + 0.1 for time in _TIME.findall(pair["answer"])):
         return "a time after the end of the recording"
     return None
@@ -184,12 +184,12 @@ def expand(
 ) -> Report:
     """Write a manifest of dialogues whose turns a model wrote from the labels of a manifest's examples.
 
-    The output follows the order of the examples, however many requests are under way. A run that was broken off
-    goes on from the cache.
+    The output follows the order of the examples, however many requests are under way. An interrupted run
+    continues from the cache.
 
     Args:
-        questions: wanted of each example. limit: of examples. concurrent: requests at once.
-        again: ask anew where the answer of the cache has no usable pair.
+        questions: number for each example. limit: number of examples. concurrent: requests at once.
+        again: repeat the request where the cached answer has no usable pair.
 
     Raises ValueError: a bad manifest or option, a server that cannot be used, or nothing usable in all answers.
     """
@@ -206,7 +206,7 @@ def expand(
             return again and not parse_pairs(saved, example.audio[0].duration, questions)[0]
 
         try:
-            # Drawn at a temperature, so that questions vary; the cache makes it repeatable all the same.
+            # Sampled at a temperature, so that questions vary; the cache makes it repeatable all the same.
             messages = messages_of(example, questions)
             return example, endpoint.complete(messages, again=rejected, temperature=0.7)
         except RequestError as error:

@@ -1,9 +1,9 @@
-"""Makes dialogues from annotated recordings: the synthetic world on the fly, or manifests.
+"""Maker of dialogues from annotated recordings: the synthetic world on the fly, or manifests.
 
     ChatWorld().sample(numpy.random.default_rng(0))   # -> DialogueSample
 
 A dialogue has one of the shapes of `SHAPES`: one request, a talk about one recording, one turn of a wanted kind
-(times, cuts, reasons, stories, what is not there), several recordings, or text alone. All answers follow from labels.
+(times, cuts, reasons, stories, absent sounds), several recordings, or text alone. All answers follow from labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qwen_audio.sft.turns_main import choice_turn, duration_turn, main_turn, spe
 from qwen_audio.sft.turns_text import text_turns
 from qwen_audio.synthetic.world import WorldGenerator, known_tasks
 
-# Shape -> how often; "text" is set apart, as `text_share`.
+# Shape -> share; "text" is separate, as `text_share`.
 SHAPES = {
     "single": 0.28, "talk": 0.28, "several": 0.22, "grounding": 0.07, "edit": 0.05, "reasoning": 0.04, "story": 0.02,
     "refusal": 0.04,
@@ -50,7 +50,7 @@ _Turn = Callable[[np.random.Generator, Heard, str], QA | None]
 
 
 class Recordings(Protocol):
-    """Where annotated recordings come from: `tasks` with `shares` (they add up to 1), and one recording of a task."""
+    """A supply of annotated recordings: `tasks` with `shares` (they add up to 1), and one recording of a task."""
 
     tasks: Sequence[str]
     shares: np.ndarray
@@ -59,7 +59,7 @@ class Recordings(Protocol):
 
 
 class WorldRecordings:
-    """The synthetic world: each of the given tasks (None: all) as often as any other."""
+    """The synthetic world: the given tasks (None: all), all equally likely."""
 
     def __init__(self, tasks: Iterable[str] | None = None, held_out: bool = False) -> None:
         self.tasks: Sequence[str] = known_tasks(tasks)
@@ -72,7 +72,7 @@ class WorldRecordings:
 
 
 class ManifestRecordings:
-    """Rows of manifests of annotated examples; a task of n rows is drawn as often as the square root of n says."""
+    """Rows of manifests of annotated examples; the share of a task grows with the square root of its rows."""
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
         self._rows: dict[str, list[Example]] = defaultdict(list)
@@ -95,10 +95,10 @@ class DialogueMaker:
     """Makes dialogues from recordings.
 
     Args:
-        recordings: where they come from.
-        text_share: how often a dialogue has no recording, 0 to 1.
+        recordings: the supply.
+        text_share: share of the dialogues without a recording, 0 to 1.
         max_seconds: most audio in one dialogue.
-        held_out: sentences to translate that training never meets.
+        held_out: use sentences to translate that training never has.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class DialogueMaker:
             return self._dialogue(rng, "text", turns, made, [])
         shape = str(rng.choice(tuple(SHAPES), p=list(SHAPES.values())))
         for attempt in range(_TRIES):
-            # What cannot be made, such as a cut list from a manifest without times, is left for a single request.
+            # A shape that cannot be made, such as a cut list from a manifest without times, becomes a single request.
             found = self._try(rng, shape if attempt < _TRIES // 4 else "single")
             if found is not None:
                 return found
@@ -161,14 +161,14 @@ class DialogueMaker:
         return self._dialogue(rng, shape, turns, made, heard)
 
     def _heard(self, rng: np.random.Generator, task: str | None = None) -> list[Heard]:
-        """The clips of one example: two of a speaker verification, one of all others."""
+        """The clips of one example: two for a speaker verification, one otherwise."""
         task = task or str(rng.choice(self.recordings.tasks, p=self.recordings.shares))
         sample = self.recordings.draw(rng, task)
         count = len(sample.waves) if task == "speaker_verification" else 1
         return [Heard(sample.example, wave, k) for k, wave in enumerate(sample.waves[:count])]
 
     def _talk(self, rng: np.random.Generator, heard: Heard, it: str) -> list[QA]:
-        """Two to four turns of different kinds about one recording; none if there is not so much to say."""
+        """Two to four turns of different kinds about one recording; none if the labels do not give that many."""
         wanted = int(rng.integers(2, 5))
         main = main_turn(rng, heard, it) if rng.random() < 0.75 else None
         made = [main] if main else []
@@ -207,7 +207,7 @@ class DialogueMaker:
             order: list[Any] = [turns_several.same_speaker]
         else:
             order = [turns_several.TURNS[k] for k in rng.permutation(len(turns_several.TURNS))]
-            if rng.random() < 0.6:  # what is true of any recordings would else push out what is true of these
+            if rng.random() < 0.6:  # else turns that fit any recordings crowd out specific ones
                 order.sort(key=lambda make: make in turns_several.ALWAYS)
         for make in order:
             qa = make(rng, named)
@@ -278,9 +278,9 @@ class ChatWorld:
     """The source of kind `chat_world`: dialogues made on the fly.
 
     Args:
-        tasks: slugs of the tasks whose examples are talked about; None for all.
+        tasks: slugs of the tasks whose examples appear; None for all.
         manifests: manifests of annotated examples; None for the synthetic world.
-        held_out: what training never meets, as far as the world can.
+        held_out: sample what training never uses, as far as the world can.
         text_share, max_seconds: see `DialogueMaker`.
     """
 

@@ -1,4 +1,4 @@
-"""Labels as they stand in a sentence: "dog barking" -> "a dog barking". A label that is not known is quoted."""
+"""Labels as phrases of a sentence: "dog barking" -> "a dog barking". An unknown label is quoted."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def place_noun(label: str) -> str:
 
 
 def feeling(label: str) -> str:
-    """An emotion as what someone sounds: "happy"."""
+    """An emotion as an adjective: "happy"."""
     return _ADJECTIVES.get(label, f'to be of the mood "{label}"')
 
 

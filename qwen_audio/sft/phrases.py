@@ -1,6 +1,6 @@
-"""How the tasks are asked for and answered in a dialogue: for each row of the task table, requests and answers.
+"""Wordings of requests and answers in a dialogue, for each row of the task table.
 
-Templates are parted by "|". `{it}` is the recording ("the recording", "Audio 2"); the other slots are filled by
+Templates are separated by "|". `{it}` is the recording ("the recording", "Audio 2"); the other slots are filled by
 turns_main.py from the labels. No request is worded as the task table or the synthetic world words its questions:
 those are kept for evaluation, and a test compares them.
 """

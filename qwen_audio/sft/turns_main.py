@@ -1,4 +1,4 @@
-"""The turn that asks for what an example is labelled with, for every task of the table.
+"""The turn that asks for the label of an example, for every task of the table.
 
 main_turn(rng, heard, "the recording")   # -> QA("asr", "What is said in the recording?", 'It says: "hello"')
 """
@@ -27,7 +27,7 @@ from qwen_audio.sft.phrases import PHRASES
 
 MOST_WORDS = 16  # timed words in one answer
 _MOST_SPANS = 12
-# Scenario and action of a command -> what the speaker wants; other commands are named by their labels.
+# Scenario and action of a command -> the wish of the speaker; other commands are named by their labels.
 _WISHES = {
     "alarm set": "set an alarm",
     "alarm remove": "remove an alarm",
@@ -59,9 +59,9 @@ Slots = dict[str, str] | None
 
 
 def main_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """The turn of the example's own task; None where its labels cannot be put into a sentence.
+    """The turn of the example's own task; None where its labels do not form a sentence.
 
-    `it` names the recording. Of an exact example with a free question there is none: turns_sound.py and turns_music.py
+    `it` names the recording. An exact example with a free question has none: turns_sound.py and turns_music.py
     make such questions in their own words. Speaker verification needs two recordings: turns_several.py.
     """
     task = heard.task
@@ -132,7 +132,7 @@ def _entities(heard: Heard) -> Slots:
 
 
 def wish_of(example: Example) -> str | None:
-    """What the speaker of a command wants to happen; None for an intent that is not known."""
+    """The wish of the speaker of a command; None for an unknown intent."""
     return _WISHES.get(example.label or "")
 
 
@@ -246,7 +246,7 @@ _SLOTS: dict[str, Callable[[Heard], Slots]] = {
 
 
 def duration_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA:
-    """How long the recording is, to a tenth of a second."""
+    """Ask for the length of the recording, to a tenth of a second."""
     return QA(
         "duration",
         one(rng, "how long is {it}?|how many seconds does {it} last?|what is the length of {it}?", it=it),
@@ -260,7 +260,7 @@ def duration_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA:
 
 
 def speech_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether anybody speaks, or what is said where nobody does."""
+    """Ask if anybody speaks, or for the words of a recording without speech."""
     if heard.has_speech is None:
         return None
     if heard.has_speech is False and rng.random() < 0.4:
@@ -285,7 +285,7 @@ def speech_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def choice_turn(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Which of a few classes fits, where the example says which classes there are."""
+    """Ask which of a few classes fits, if the example lists the classes."""
     label, choices = heard.example.label, heard.example.choices or []
     others = [choice for choice in choices if choice != label]
     if label is None or not others or heard.task in ("audio_qa", "music_qa", "speaker_verification"):

@@ -1,4 +1,4 @@
-"""Turns about music and notes: tempo, key, metre, who plays, what it is good for; from the facts of exact pieces."""
+"""Turns about music and notes: tempo, key, metre, players, suitable use; from the facts of exact pieces."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def metre(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def band(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """All that plays."""
+    """All instruments."""
     names = _names(heard)
     if len(names) < 2:
         return None
@@ -95,7 +95,7 @@ def band(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def plays(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether an instrument plays, as often yes as no; none that is like one that plays."""
+    """Ask if an instrument plays; yes and no are equally likely, and an absent one is unlike those that play."""
     names = [name for name in _names(heard) if name in FAMILIES]
     if not names:
         return None
@@ -110,7 +110,7 @@ def plays(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def drums(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether there are drums."""
+    """Ask if there are drums."""
     if "parts" not in heard.meta:
         return None
     request = one(rng, "does a drummer play in {it}?|is there percussion in {it}?", it=it)
@@ -128,7 +128,7 @@ def drums(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def sung(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether anybody sings."""
+    """Ask if anybody sings."""
     if not heard.is_music:
         return None
     request = one(rng, "is there a singer in {it}?|is {it} sung or only played?", it=it)
@@ -145,7 +145,7 @@ def sung(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def dynamics(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether it gets louder or softer."""
+    """Ask if it gets louder or softer."""
     change = heard.meta.get("dynamics")
     if change not in ("louder", "softer"):
         return None
@@ -154,7 +154,7 @@ def dynamics(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def purpose(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """What a piece would suit, with the reason."""
+    """A suitable use of a piece, with the reason."""
     genre, beats = heard.meta.get("genre"), heard.meta.get("tempo")
     name = _tempo_class(beats) if isinstance(beats, int) else None
     if genre not in GENRES or name is None or "mood" in heard.meta:
@@ -186,7 +186,7 @@ def purpose(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def performer(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """What plays a known tune, and the note on which it begins."""
+    """The performer of a known tune, and its first note."""
     name, first = heard.meta.get("performer"), heard.meta.get("first_note")
     if heard.singer is not None or not isinstance(name, str):
         return None
@@ -200,7 +200,7 @@ def performer(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def note(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """All about a single note."""
+    """All facts about a single note."""
     said = describe_note(heard) if heard.task in ("note_pitch", "note_velocity") and heard.exact else None
     if said is None:
         return None

@@ -1,6 +1,6 @@
-"""Turns over several recordings: which is longer, louder, higher; what they share; which one has something.
+"""Turns about several recordings: the longer, louder or higher one, shared classes, the one with a given sound.
 
-Each function takes the recordings with their names ("Audio 1", ...) and gives a turn, or None where the labels do
+Each function takes the recordings with their names ("Audio 1", ...) and returns a turn, or None where the labels do
 not decide it or the difference is too small to hear.
 """
 
@@ -33,7 +33,7 @@ def _ranked(named: Named, values: Sequence[float]) -> list[tuple[float, str]]:
 
 
 def summary(heard: Heard) -> str | None:
-    """What a recording is in a few words, for a list of several."""
+    """Description of a recording in a few words, for a list of several."""
     if heard.transcript:
         return f'someone who says "{heard.transcript}"'
     if heard.events:
@@ -55,7 +55,7 @@ def summary(heard: Heard) -> str | None:
 
 
 def each(rng: np.random.Generator, named: Named) -> QA | None:
-    """What is in each of them."""
+    """The content of each recording."""
     said = [(name, summary(heard)) for name, heard in named]
     if any(text is None for _, text in said):
         return None
@@ -66,7 +66,7 @@ def each(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def longer(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which is longest."""
+    """Ask which recording is longest."""
     order = _ranked(named, [heard.seconds for _, heard in named])
     if order[0][0] < LONGER * order[1][0]:
         return None
@@ -85,7 +85,7 @@ def longer(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def louder(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which is loudest, as the waves are."""
+    """Ask which recording is loudest, as measured on the waveforms."""
     order = _ranked(named, [heard.level for _, heard in named])
     if order[0][0] < order[1][0] + LOUDER:
         return None
@@ -100,7 +100,7 @@ def louder(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def higher(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which note is highest, and how far."""
+    """Ask which note is highest, and by how much."""
     pitches = [heard.meta.get("pitch") if "program" in heard.meta else None for _, heard in named]
     known = [pitch for pitch in pitches if isinstance(pitch, int)]
     if len(known) < len(named):
@@ -120,7 +120,7 @@ def higher(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def faster(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which piece is fastest."""
+    """Ask which piece is fastest."""
     tempos = [heard.meta.get("tempo") if "parts" in heard.meta else None for _, heard in named]
     known = [float(tempo) for tempo in tempos if isinstance(tempo, int)]
     if len(known) < len(named):
@@ -139,7 +139,7 @@ def faster(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def same_speaker(rng: np.random.Generator, named: Named) -> QA | None:
-    """Whether the two clips of a verification example are of one speaker."""
+    """Ask if the two clips of a verification example are of one speaker."""
     if len(named) != 2 or any(heard.task != "speaker_verification" for _, heard in named):
         return None
     (it, first), (other, second) = named
@@ -151,7 +151,7 @@ def same_speaker(rng: np.random.Generator, named: Named) -> QA | None:
     return QA("same_speaker", request, one(rng, yes if first.example.label == "yes" else no))
 
 
-# Task: (what is compared, how a label is said).
+# Task: (noun for the comparison, wording of a label).
 _SHARED: dict[str, tuple[str, Callable[[str], str]]] = {
     "sound_event": ("sound", event_noun), "acoustic_scene": ("kind of place", place_noun),
     "music_genre": ("genre", genre_noun),
@@ -163,7 +163,7 @@ _SHARED: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 def same_label(rng: np.random.Generator, named: Named) -> QA | None:
-    """Whether two recordings share a class of their task: the same event, language, genre, instrument ..."""
+    """Ask if two recordings share a class of their task: the same event, language, genre, instrument ..."""
     task = named[0][1].task
     labels = [heard.example.label for _, heard in named]
     if (
@@ -186,7 +186,7 @@ def same_label(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def same_language(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which languages are spoken."""
+    """Ask which languages are spoken."""
     names = [
         LANGUAGE_NAMES.get(heard.example.language or "") if heard.is_speech else None for _, heard in named
     ]
@@ -219,7 +219,7 @@ def _domain(heard: Heard) -> str | None:
 
 
 def which_has(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which recording is speech, which is music; where all differ."""
+    """Ask which recording is speech or music, if all differ."""
     domains = [_domain(heard) for _, heard in named]
     if None in domains or len(set(domains)) < len(domains):
         return None
@@ -232,7 +232,7 @@ def which_has(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def which_event(rng: np.random.Generator, named: Named) -> QA | None:
-    """Which recording has a sound that only one of them has; or none has."""
+    """Ask which recording has a sound that only one of them, or none, has."""
     if any(not heard.exact or not heard.events for _, heard in named):
         return None
     k = int(rng.integers(len(named)))
@@ -258,7 +258,7 @@ def which_event(rng: np.random.Generator, named: Named) -> QA | None:
 
 
 def joined(rng: np.random.Generator, named: Named) -> QA | None:
-    """What one would hear if they were played one after the other: lengths added up, contents in order."""
+    """The content of the recordings played one after the other: lengths added up, contents in order."""
     if any(summary(heard) is None for _, heard in named):
         return None
     total = sum(heard.seconds for _, heard in named)

@@ -1,4 +1,4 @@
-"""Turns about sounds and places: what is heard and what is not, when, in which order, cuts, reasons, stories."""
+"""Turns about sounds and places: present and absent sounds, times, order, cuts, reasons, stories."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from qwen_audio.synthetic.sounds.stories import alike
 from qwen_audio.synthetic.sounds.takes import EVENTS
 
 _ENDINGS = ("And there it ends.", "Then the recording stops.", "What comes next, we are left to guess.")
-_APART = 0.5  # s: what begins so much earlier is heard to come first
+_APART = 0.5  # s: an event that begins so much earlier clearly comes first
 _MARGIN = 1.5  # the longest sound lasts so many times as long as the next
 _MOST_SPANS = 5  # times of one class in one answer
-# What is asked for, the classes that are it, and those that may or may not count as it: then nobody asks.
+# Category, its classes, and classes that may or may not count as it: with one of those there is no question.
 _KINDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("an animal", ANIMALS, ()),
     ("a vehicle or an aircraft", VEHICLES, ("siren", "chainsaw", "bell ringing")),
@@ -26,7 +26,7 @@ _KINDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 
 
 def _absent(rng: np.random.Generator, heard: Heard) -> str | None:
-    """A class that is not heard and not taken for one that is; only where the labels say all."""
+    """An absent class that is not confused with a present one; only if the labels are complete."""
     if not heard.exact or not heard.events:
         return None
     return pick(rng, [name for name in EVENTS if not any(alike(name, label) for label in heard.events)])
@@ -37,7 +37,7 @@ def _times(heard: Heard, label: str) -> str:
 
 
 def present(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether a sound is heard, as often yes as no."""
+    """Ask if a sound is present; yes and no are equally likely."""
     absent = _absent(rng, heard)
     if absent is None:
         return None
@@ -61,7 +61,7 @@ def present(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def when(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """The times of a sound; or that it is not heard."""
+    """The times of a sound, or that it is absent."""
     labels = [label for label, spans in heard.events.items() if len(spans) <= _MOST_SPANS]
     if not labels:
         return None
@@ -85,7 +85,7 @@ def when(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def order(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Which of two sounds begins first, or the order of all."""
+    """Ask which of two sounds begins first, or for the order of all."""
     starts = [(spans[0].start, label) for label, spans in heard.events.items()]
     if len(starts) < 2 or any(b[0] - a[0] < _APART for a, b in pairwise(starts)):
         return None
@@ -112,7 +112,7 @@ def order(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def how_many(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """How many kinds of sounds there are."""
+    """Ask for the number of kinds of sounds."""
     count = len(heard.events)
     if not heard.exact or not count:
         return None
@@ -124,7 +124,7 @@ def how_many(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def longest(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Which sound is heard for most of the time."""
+    """Ask which sound lasts longest in total."""
     totals = sorted((sum(s.end - s.start for s in spans), label) for label, spans in heard.events.items())
     if len(totals) < 2 or totals[-1][0] < _MARGIN * totals[-2][0]:
         return None
@@ -139,7 +139,7 @@ def longest(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def cut(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """A cut list that takes a sound out, or leaves it alone."""
+    """A cut list that removes a sound, or that keeps only the sound."""
     labels = [label for label, spans in heard.events.items() if len(spans) <= _MOST_SPANS]
     if not labels:
         return None
@@ -172,7 +172,7 @@ def cut(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def sort_of(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether an animal, a vehicle, the weather or a person is heard, with what tells."""
+    """Ask if an animal, a vehicle, the weather or a person is audible; the answer names the cue."""
     if not heard.exact or not heard.events:
         return None
     kind, labels, unsure = pick(rng, _KINDS)
@@ -200,7 +200,7 @@ def sort_of(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def umbrella(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether to take an umbrella."""
+    """Ask if one should take an umbrella."""
     if (
         not heard.exact
         or not heard.events
@@ -216,7 +216,7 @@ def umbrella(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def inside(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether a place is inside or outside."""
+    """Ask if a place is inside or outside."""
     noun, side = PLACES.get(heard.example.label or "", ("", None))
     if heard.task != "acoustic_scene" or side is None:
         return None

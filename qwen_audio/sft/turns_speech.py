@@ -1,4 +1,4 @@
-"""Turns about speech beside its task: words and their times, cuts for an edit, voices, turns of speakers, replies."""
+"""Turns about speech besides its task: words and their times, cuts for an edit, voices, turns of speakers, replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qwen_audio.sft.nouns import age_noun, feeling
 from qwen_audio.sft.phrases import PHRASES
 from qwen_audio.sft.turns_main import wish_of
 
-# Words that are asked for where they are not said.
+# Words for questions about absent words.
 _OTHERS = (
     "window", "river", "seven", "garden", "money", "yellow", "doctor", "summer", "coffee", "mountain", "letter",
     "bridge", "never", "kitchen", "market", "tomorrow", "silver", "winter", "paper", "station", "orange", "forest",
@@ -30,11 +30,11 @@ _REPLIES = {
 }
 _LONGEST_SPELLED = 14
 _PAUSE = 0.3  # s: a pause is one from here on
-_MARGIN = 1.4  # what is longest or most has so much of the next
+_MARGIN = 1.4  # least ratio of the longest (or largest) to the next
 
 
 def _split(heard: Heard) -> list[str]:
-    """The words of the transcript without punctuation, where spaces part them."""
+    """The words of the transcript without punctuation, where spaces separate them."""
     if heard.example.language not in SPACED or not heard.transcript:
         return []
     words = [re.sub(r"^\W+|\W+$", "", word) for word in heard.transcript.split()]
@@ -50,14 +50,14 @@ def _absent(rng: np.random.Generator, heard: Heard) -> str | None:
 
 
 def _once(rng: np.random.Generator, words: list[Word]) -> int | None:
-    """The place of a word that is said once."""
+    """Index of a word that is said once."""
     lower = [word.word.lower() for word in words]
     places = [k for k, word in enumerate(lower) if lower.count(word) == 1]
     return pick(rng, places) if places else None
 
 
 def transcript(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """What is said."""
+    """The transcript."""
     if not heard.transcript:
         return None
     phrases = PHRASES["asr"]
@@ -85,7 +85,7 @@ def voice(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def word_count(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """How many words are said."""
+    """The number of words."""
     count = len(_split(heard))
     if not 1 <= count <= 12:
         return None
@@ -108,7 +108,7 @@ def word_place(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def word_said(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """Whether a word is said."""
+    """Ask if a word is said."""
     absent = _absent(rng, heard)
     if absent is None:
         return None
@@ -137,7 +137,7 @@ def spelled(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def word_time(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """When a word is said; or that it is not said."""
+    """The time of a word, or that it is not said."""
     words = heard.words or (heard.example.words or [] if heard.task == "keyword_spotting" else [])
     place = _once(rng, words)
     if place is None:
@@ -165,7 +165,7 @@ def word_time(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def word_at(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """What is said in the middle of a word's time."""
+    """The word that is said at a time, which is the middle of its span."""
     words = [word for word in heard.words if word.end - word.start > 0.1]
     if len(words) < 2:
         return None
@@ -190,7 +190,7 @@ def pause(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def cut_word(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """A cut list that takes a word out; or that there is nothing to cut."""
+    """A cut list that removes a word, or the answer that there is nothing to cut."""
     words = heard.words
     place = _once(rng, words)
     if place is None or len(words) < 2:
@@ -210,7 +210,7 @@ def cut_word(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def keep_words(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """A cut list that leaves the first or last words, or that takes the silence at the ends away."""
+    """A cut list that leaves the first or last words, or that removes the silence at the ends."""
     words = heard.words
     if len(words) < 3:
         return None
@@ -232,7 +232,7 @@ def keep_words(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def speakers(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """How many people talk, who begins, who talks most, what one of them says first."""
+    """The number of speakers, the first one, the one who talks most, or the first words of one."""
     if heard.task != "speaker_diarization" or len(heard.spans) < 2:
         return None
     names = list(dict.fromkeys(span.label for span in heard.spans))
@@ -271,7 +271,7 @@ def speakers(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
 
 
 def reply(rng: np.random.Generator, heard: Heard, it: str) -> QA | None:
-    """How to react to a voice or to a command, with the reason."""
+    """A fitting reaction to a voice or a command, with the reason."""
     example = heard.example
     if heard.task == "emotion" and example.label in _REPLIES:
         request = one(

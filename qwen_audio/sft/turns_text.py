@@ -1,4 +1,4 @@
-"""Instructions of text alone, made by rules, so that fine-tuning does not forget them: sums, spelling, order, words.
+"""Text-only instructions, made by rules, so that fine-tuning keeps these skills: sums, spelling, order, words.
 
     text_turns(rng)   # -> [QA("arithmetic", "What is 7 times 8?", "7 times 8 is 56."), ...]
 

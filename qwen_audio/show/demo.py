@@ -1,8 +1,8 @@
-"""The whole story on the clips inside the package: what went in, the truth, what came out, and a picture.
+"""The demo on the bundled clips: question, reference, answer, and a picture of each.
 
     qwen-audio demo
 
-The clips are drawn from the synthetic world with a seed of their own, the spoken ones from voices and
+The clips are samples of the synthetic world with a seed of their own; the spoken ones use voices and
 sentences that training never uses. They are made by
 
     python scripts/make_clips.py
@@ -32,7 +32,7 @@ MANIFEST = "clips.jsonl"
 def run_demo(
     model: QwenAudio, output: str | os.PathLike[str], clips: str | os.PathLike[str] = CLIPS
 ) -> list[Path]:
-    """Answer every clip, print question, truth and answer, and write one PNG a clip; returns their paths.
+    """Answer every clip, print question, reference and answer, and write one PNG a clip; returns their paths.
 
     Raises FileNotFoundError when there are no clips, ManifestError or AudioError when they are broken.
     """

@@ -1,4 +1,4 @@
-"""One dialogue to look at: its turns, and its tokens with the labels marked (`qwen-audio sft show`)."""
+"""Text view of one dialogue: its turns, and its tokens with the labels marked (`qwen-audio sft show`)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def describe(dialogue: Dialogue, seconds: Sequence[float], tokenizer: QwenAudioT
 
 
 def _shown(run: list[int], tokenizer: QwenAudioTokenizer) -> str:
-    """The text of ids, of the vectors of a recording only how many they are."""
+    """The text of token ids; for the vectors of a recording only their number."""
     text, pads = "", 0
     pieces: list[int] = []
     for token in [*run, -1]:

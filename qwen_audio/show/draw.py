@@ -88,7 +88,7 @@ def draw_example(
     Args:
         waves: (n,) float32 samples at 16 kHz of each clip, at most 30 s; at least one clip.
         path: where to write; its folder is made when missing.
-        spans: what is heard when; each label has a line of its own, with the text of a span in its bar.
+        spans: labelled spans; each label has a line of its own, with the text of a span in its bar.
         title: a line or two above the picture.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One annotated example, to look at and to listen to: `qwen-audio show MANIFEST ID`."""
+"""View of one annotated example, with a picture and its audio: `qwen-audio show MANIFEST ID`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(
     Args:
         manifest: the JSONL file.
         identity: the id of the example.
-        output: the PNG file (None: named by the id, in the present folder). Every clip is written beside it as
+        output: the PNG file (None: named by the id, in the working directory). Every clip is written beside it as
             16-bit WAV under the same name; the second clip of an example ends in `-2.wav`.
         play: also play the clips, with the first of `player.PLAYERS` that is installed.
 
@@ -70,7 +70,7 @@ def show(
 
 
 def spans_of(example: Example) -> list[Span]:
-    """What is heard when, to draw: words, or spans, or the events or notes that a synthetic example's `meta` tells.
+    """Spans to draw: words, or spans, or the events or notes in the `meta` of a synthetic example.
 
     Events are rows of [class, start, end], notes of [start, length, MIDI pitch], in seconds.
     """
@@ -92,7 +92,7 @@ def spans_of(example: Example) -> list[Span]:
 
 
 def _rows(example: Example, name: str) -> list[list[Any]]:
-    """What `meta` has under that name, if it is rows of three."""
+    """The value of `meta` under that name, if it is rows of three."""
     rows = example.meta.get(name)
     return [row for row in rows if isinstance(row, list) and len(row) == 3] if isinstance(rows, list) else []
 

@@ -1,4 +1,4 @@
-"""Text for pictures: characters that no installed font has are written in letters and digits, and it is said once.
+"""Text for pictures: characters that no installed font has are replaced by letters and digits, with one notice.
 
 drawable("你好 こんにちは")   # "U+4F60 U+597D konnichiha" where no East Asian font is installed
 """
@@ -55,7 +55,7 @@ def _advise() -> None:
 
 
 def drawable(text: str) -> str:
-    """The text as a picture can show it: it is data, so a dollar sign in it must not start a formula.
+    """Text that a picture can show; a dollar sign is escaped, so that it does not start a formula.
 
     Kana and Hangul without a glyph are written in Latin letters by syllable, other characters as code points; a line
     on stderr then names a font to install, once in a process.

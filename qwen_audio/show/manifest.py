@@ -1,4 +1,4 @@
-"""A whole manifest at a glance, as tables and a picture: `qwen-audio data stats MANIFEST`."""
+"""Statistics of a manifest, as tables and a picture: `qwen-audio data stats MANIFEST`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NO_LANGUAGE = "none"
 _SHOWN_LANGUAGES = 9
-_PIPE_WIDTH = 120  # characters of a line where no terminal says how many there are
+_PIPE_WIDTH = 120  # characters of a line where no terminal gives its width
 _SHOWN_LABELS = 8  # of a task, in the table; the picture has twice as many
 
 
@@ -29,8 +29,8 @@ class TaskStats:
     """Counts of one task.
 
     seconds: audio of each example, all its clips together; languages: seconds by code, "none" where there is no
-    speech; labels: how often each class occurs: the example's label, or the labels of its spans, or what its task has
-    instead: the dialect, the types of entities, the keywords.
+    speech; labels: occurrences of each class: the example's label, or the labels of its spans, or those that its task
+    has instead: the dialect, the types of entities, the keywords.
     """
 
     seconds: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Plays a file with a program that is installed; nothing here needs a sound library."""
+"""Audio playback through an installed program, without a sound library."""
 
 from __future__ import annotations
 

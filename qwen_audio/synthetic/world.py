@@ -1,4 +1,4 @@
-"""The synthetic world as a whole: which generators make the examples of a task, and one generator of all tasks.
+"""The synthetic world as a whole: the generators of each task, and one generator of all tasks.
 
     WorldGenerator(["asr", "music_qa"]).sample(numpy.random.default_rng(0))   # -> Sample
 
@@ -18,7 +18,7 @@ from qwen_audio.format.task_table import task_of
 from qwen_audio.synthetic import kinds
 
 SYNTHETIC_KINDS = (*kinds.KINDS, "world")
-# Task -> the kinds of source (kinds.py) that make it, each drawn equally often.
+# Task -> the kinds of source (kinds.py) that make it, all equally likely.
 WORLD: dict[str, tuple[str, ...]] = {
     "asr": ("speech",),
     "speech_translation": ("spoken",),
@@ -65,18 +65,17 @@ _WEIGHTED = ("sounds", "notes")  # kinds that call the shares of their tasks `we
 
 
 class WorldGenerator:
-    """Draws examples of the given tasks, each as often as any other.
+    """Samples examples of the given tasks, all tasks equally likely.
 
     Args:
         tasks: slugs of `WORLD`; None for all of it.
-        held_out: draw what training never meets, as far as each generator can: other speakers, sentences, pieces
+        held_out: sample what training never uses, as far as each generator can: other speakers, sentences, pieces
             and combinations of sounds, of instrument, pitch and dynamic level; for single sounds, other random
             numbers.
-
         real: recorded clips that are mixed into the scenes of `MIXED` tasks: a manifest or a folder (see
-            data/synthetic/real_clips.py).
+            synthetic/sounds/real_clips.py).
 
-    Raises ValueError for an unknown task or none, and for `real` without a task that it goes into.
+    Raises ValueError for an unknown task or none, and for `real` without a task of `MIXED`.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Write synthetic examples as FLAC files and a manifest: `qwen-audio synthesize`.
+"""Writer of synthetic examples as FLAC files and a manifest: `qwen-audio synthesize`.
 
-Example number k of a task depends on the seed, the task and k alone. Worker processes make blocks of numbers,
+Example number k of a task depends on the seed, the task and k alone. Worker processes make blocks of examples,
 and blocks are taken in order, so the files are the same with any number of workers.
 """
 
@@ -37,7 +37,7 @@ _CHANNEL = Augment(codec=0.2)
 
 
 class _Drawn(NamedTuple):
-    """What is drawn besides the task, the seed and the number: held-out data, share through a channel, real clips."""
+    """Settings besides task, seed and number: held-out data, share sent through a channel, real clips."""
 
     held_out: bool = False
     augment: float = 0.0
@@ -65,7 +65,7 @@ def synthesize(
 ) -> Path:
     """The verb of the command line: hours of tasks (`write_world`), or a count of one kind (`write_dataset`).
 
-    Raises ValueError for options that do not go together, besides what these two raise.
+    Raises ValueError for options that contradict each other, and the errors of these two.
     """
     if hours is not None:
         single = {"kind": kind, "count": count, "task": task, "utterances": utterances}
@@ -107,16 +107,16 @@ def write_world(
     augment: float = 0.0,
     real: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write hours of audio, as much of each task as of any other; returns the manifest.
+    """Write hours of audio, split evenly over the tasks; returns the manifest.
 
     Args:
         output: a new or empty folder, for `TASK/NNNNN.flac` (a second clip: `NNNNN-2.flac`) and `manifest.jsonl`.
         hours: of audio in all; each task ends with the first clip that reaches its share.
         tasks: slugs of the synthetic world; None for all.
-        seed, held_out: what is drawn, see `WorldGenerator`.
+        seed, held_out: as in `WorldGenerator`.
         workers: processes that make examples; 0 makes them in this one. The files are the same.
         augment: share of the examples that come through a channel: room, noise, codec, level, speed (see
-            data/channel.py); `meta["channel"]` says what was drawn. All others are the same as without it.
+            data/channel.py); `meta["channel"]` holds the settings. All others are the same as without it.
         real: recorded clips to mix into scenes, see `WorldGenerator`.
 
     Raises:
@@ -126,7 +126,7 @@ def write_world(
     names = known_tasks(tasks)
     _check_share(augment)
     drawn = _Drawn(held_out, augment, None if real is None else os.path.abspath(real))
-    if real is not None:  # what is wrong with the clips is said before anything is written
+    if real is not None:  # errors in the clips are reported before anything is written
         WorldGenerator(names, held_out, drawn.real)
     if not (math.isfinite(hours) and hours > 0):
         raise ValueError(f"the hours are {hours:g}: give a number above 0")
@@ -137,7 +137,7 @@ def write_world(
     folder = _fresh(output)
     share = 3600 * hours / len(names)
     examples: list[Example] = []
-    # Spawned processes start clean: a fork would copy the locks of whatever threads run here.
+    # Spawned processes start clean: a fork would copy the locks of the threads that run here.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context) if workers else None
     try:
@@ -159,7 +159,7 @@ def write_world(
 def _in_order(
     pool: ProcessPoolExecutor | None, workers: int, task: str, seed: int, drawn: _Drawn
 ) -> Generator[_Made, None, None]:
-    """Examples 0, 1, 2 ... of a task for ever; the workers are kept two blocks ahead."""
+    """Examples 0, 1, 2 ... of a task without end; the workers are kept two blocks ahead."""
     if pool is None:
         for number in itertools.count():
             yield _make(task, number, seed, drawn)
@@ -170,7 +170,7 @@ def _in_order(
             running.append(pool.submit(_make_block, task, block, seed, drawn))
             if len(running) == 2 * workers:
                 yield from running.popleft().result()
-    finally:  # nobody wants the rest
+    finally:  # the remaining blocks are not needed
         for future in running:
             future.cancel()
 

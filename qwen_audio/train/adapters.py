@@ -1,6 +1,6 @@
-"""Small trained parts beside a frozen language model: new vocabulary rows and LoRA; how they come off again.
+"""Small trained parts beside a frozen language model: new vocabulary rows and LoRA, and their merge.
 
-A checkpoint keeps the frozen model as it was and these parts beside it. `merge` puts them into the plain model.
+A checkpoint keeps the frozen model unchanged and these parts beside it. `merge` adds them to the plain model.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def split_rows(model: Any, first: int) -> None:
     """Give the vocabulary rows from `first` on a trainable copy; tied matrices share it.
 
     Raises:
-        ValueError: the output layer has a bias, or is no plain matrix.
+        ValueError: the output layer has a bias, or is not a plain matrix.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if type(embedding) is not nn.Embedding or type(head) is not nn.Linear or head.bias is not None:
@@ -105,7 +105,7 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, targets: Seque
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a parameter's name is one of these parts'."""
+    """True if a parameter belongs to these parts, by its name."""
     return name.endswith(NEW_ROWS) or bool(_LORA.search(name))
 
 
@@ -116,7 +116,7 @@ def plain_name(name: str) -> str:
 
 @torch.no_grad()
 def merge(model: Any) -> None:
-    """Put all parts into the plain model's weights and take the parts off."""
+    """Merge all parts into the weights of the plain model and remove the parts."""
     from torch.nn import Module
 
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()

@@ -38,7 +38,7 @@ Kind = Literal["weights", "state"]
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What `Writer.save` was given as `meta`, and `step`.
+    """The `meta` that `Writer.save` was given, and `step`.
 
     Raises:
         CheckpointError: trainer.json is missing or broken.
@@ -79,7 +79,7 @@ def verify(folder: Path, rank: int = 0, world: int = 1) -> None:
     Process `rank` of `world` compares every `world`-th file: together they compare all.
 
     Raises:
-        CheckpointError: a file is missing or another than was written.
+        CheckpointError: a file is missing or differs from the one written.
     """
     files = _trainer(folder)[FILES]
     for name in sorted(files)[rank::world]:
@@ -111,14 +111,14 @@ def read(folder: Path, targets: Mapping[str, Tensor], *, kind: Kind, strict: boo
     Args:
         folder: a checkpoint; for weights any model directory.
         kind: "weights" are converted to the type of the target; "state" must have it.
-        strict: the names must be the same on both sides. Otherwise what only one side has is passed over.
+        strict: the names must be the same on both sides. Otherwise names that only one side has are skipped.
 
     Returns:
         The names that were read.
 
     Raises:
         CheckpointError: a file cannot be read, or a name (if `strict`), a shape or a type does not fit. Nothing
-            has been copied then, unless a file broke on the way.
+            has been copied then, unless reading a file failed midway.
     """
     by_file = _infos(folder, kind)
     found = {name: info for infos in by_file.values() for name, info in infos.items()}
@@ -157,7 +157,7 @@ def _fill(target: Tensor, file: Any, name: str) -> None:
 
 
 def _own_part(target: DTensor) -> tuple[slice, ...]:
-    """Which part of the whole tensor this process holds: rows in runs of equal length, as `torch.chunk` cuts them."""
+    """Slices of the whole tensor that this process holds: rows in runs of equal length, as `torch.chunk` cuts them."""
     part = [slice(0, n) for n in target.shape]
     for dimension, placement in enumerate(target.placements):
         if placement.is_replicate():
@@ -195,7 +195,7 @@ def save_model(
 
 
 def load_run(folder: Path, dtype: Any, *, ema: bool = False) -> tuple[Any, Any]:
-    """The model and processor of a checkpoint, of a run or not; what was trained beside the model is put into it.
+    """The model and processor of a checkpoint, of a run or not; trained adapters are merged into the model.
 
     Args:
         dtype: of the model: a torch dtype, or "auto" as it is stored.

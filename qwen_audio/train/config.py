@@ -16,7 +16,7 @@ from qwen_audio.format.tag_styles import TAG_STYLES
 from qwen_audio.model.presets import PRESETS
 from qwen_audio.train.sources import SourceConfig
 
-# What each stage trains unless `train` says otherwise.
+# Default parameters of each stage, unless `train` is given.
 STAGES: dict[str, tuple[str, ...]] = {
     "warmstart": ("audio_tower.*", "ctc_head.*"),
     "text": ("language_model.*",),
@@ -41,47 +41,46 @@ class TrainConfig:
         output: folder for checkpoints and the log.
         sources: the training mixture.
         train: which parameters are trained, as patterns over their names (`audio_tower.*`); all others are frozen.
-            Null: what the stage trains by default. A pattern that ends in "new_rows" gives the vocabulary rows of
-            the special tokens after Qwen's own a trained copy while the other rows are frozen.
+            Null: the default of the stage. A pattern that ends in "new_rows" gives the vocabulary rows of the
+            special tokens after Qwen's own a trained copy while the other rows are frozen.
         lora_rank, lora_alpha, lora_dropout, lora_targets: with a rank above 0, LoRA beside these linear layers of the
             language model; `train` null then trains LoRA alone.
         preset: size of the model, if `init_from` does not give one.
         init_from: checkpoint, or folder of a run (its newest checkpoint), to start from; the preset is then ignored.
         seed: seed of weights, data and masks.
         steps: optimiser steps; the learning rate reaches its end at the last one.
-        max_minutes: if set, the schedule ends no later than after so many minutes of training time. Such a run
-            depends on the speed of the machine, and is not repeatable to the bit.
+        max_minutes: if set, the schedule ends after at most this many minutes of training time. Such a run
+            depends on the speed of the machine, and is not bitwise repeatable.
         batches_per_step: batches whose gradients are added up before a step, over all processes together. They are
             the same for any number of processes that divides it, and so is the training.
         batch_seconds: audio in a batch, counted with padding; 80 text tokens count as a second.
         max_seconds: longest example; longer ones are skipped and counted.
         chunk_size: examples sorted by length together.
-        packing: rows of a batch joined to one sequence without padding, each blind to the others.
+        packing: rows of a batch joined to one sequence without padding, without attention between them.
         workers: data processes of each training process.
         optimizer: "adamw", or "muon" for the matrices of hidden layers (and AdamW for the rest).
         learning_rate, final_learning_rate, warmup_steps, weight_decay, beta2, clip_norm: linear warm-up and cosine
             decay, gradients clipped to a norm; `beta2` is AdamW's.
-        bad_steps: so many steps in a row may have a loss or gradient that is not finite: such a step changes nothing
+        bad_steps: number of consecutive steps whose loss or gradient may be not finite: such a step changes nothing
             and is counted in the log; one more ends the run.
         ema: decay of a running mean of the trained weights, kept beside them; 0 keeps none.
         ctc_weight: share of the CTC loss on the encoder in stage "multitask"; 0 leaves it out.
-        question_share: how often a labelled example is asked as a free question instead of by tags.
-        tag_style: what stands between audio and answer: the format's tags ("hierarchical"), one id token for each
-            source and task ("dataset"), or nothing ("none"); see tag_styles.py.
-        augment_share: how often an example's wave is distorted (speed, noise, rooms, band limits ...).
+        question_share: share of the labelled examples asked as a free question instead of by tags.
+        tag_style: tokens between audio and answer: the format's tags ("hierarchical"), one id token for each
+            source and task ("dataset"), or nothing ("none"); see format/tag_styles.py.
+        augment_share: share of the examples whose waveform is distorted (speed, noise, rooms, band limits ...).
         time_masks, time_width, freq_masks, freq_width: SpecAugment.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         bf16: autocast to bfloat16 where the machine computes in it ("auto"), "on" or "off".
         compile: compile each layer with torch.compile.
-        checkpoint_activations: compute the activations of each layer again in the backward pass instead of keeping
-            them.
+        checkpoint_activations: recompute the activations of each layer in the backward pass instead of keeping them.
         threads: torch threads; 0 leaves torch's default.
         validate_manifest: examples that are answered and scored while training; never train on them.
         validate_every: steps between validations; 0: only at the end.
-        validate_count: at most so many examples of each source and task.
-        tensorboard: whether the log is written for TensorBoard too.
+        validate_count: most examples of each source and task.
+        tensorboard: also write the log for TensorBoard.
         save_every: steps between checkpoints.
-        keep: how many checkpoints stay.
+        keep: number of checkpoints that stay.
         log_every: steps between lines of the log.
     """
 
@@ -177,7 +176,7 @@ class TrainConfig:
 
     @property
     def trained(self) -> list[str]:
-        """The patterns of what is trained."""
+        """Patterns of the trained parameters."""
         if self.train is not None:
             return self.train
         if self.lora_rank:
@@ -186,7 +185,7 @@ class TrainConfig:
 
     @property
     def ctc(self) -> bool:
-        """Whether the CTC head takes part."""
+        """True if the CTC head is used."""
         return self.stage == "warmstart" or (self.stage == "multitask" and self.ctc_weight > 0)
 
 
@@ -266,7 +265,7 @@ def _build(cls: type, raw: Any, prefix: str) -> Any:
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(fields)}"
             raise ConfigError(f"unknown key {prefix + str(key)!r}; {hint}")
         want = _TYPES.get(str(fields[key].type))
-        # bool is an int to Python, but a truth value is not a number to a reader.
+        # bool is a subclass of int in Python, but is not accepted as a number here.
         if want and (not isinstance(value, want) or (isinstance(value, bool) and bool not in want)):
             raise ConfigError(f"key {prefix + key!r} is {value!r}; it must be of type {fields[key].type}")
     for f in fields.values():

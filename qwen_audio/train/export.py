@@ -1,4 +1,4 @@
-"""From a training run to a model to use: the weights alone, in half precision."""
+"""Export of a training run as a model directory: the weights alone, in half precision."""
 
 from __future__ import annotations
 

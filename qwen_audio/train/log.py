@@ -1,4 +1,4 @@
-"""What a run says while it goes: a JSON line every so many steps, TensorBoard if asked, and a bar on the screen."""
+"""Log of a training run: a JSON line every few steps, optionally TensorBoard, and a progress bar on the screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qwen_audio.train.parallel import World
 
 
 def print_freeze_map(parts: list[tuple[str, int, int]], path: Path | None) -> None:
-    """Show which parts are trained, with their numbers of parameters; write the same to a file."""
+    """Print the trained and frozen parameters of each part; write the same to a file."""
     table = Table("part", "trained", "frozen")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -41,8 +41,8 @@ class Log:
     Args:
         folder: of the run; `log.jsonl` and, if asked, TensorBoard's files go there.
         every: steps between lines.
-        step: where the run stands: lines of later steps, from a run that was killed, are dropped.
-        tensorboard: whether to write for TensorBoard.
+        step: current step of the run: lines of later steps, from a run that was killed, are dropped.
+        tensorboard: also write for TensorBoard.
         world: the processes of the run.
     """
 
@@ -91,7 +91,7 @@ class Log:
         self.skipped.update(skipped)
 
     def add_step(self, step: int, lr: float, norm: float, bad: bool) -> dict[str, Any] | None:
-        """Count one step of all processes; the line written, when one is due."""
+        """Count one step of all processes; returns the line written, if one is due."""
         self.steps += 1
         self.bad += bad
         self.norm += 0.0 if bad else norm

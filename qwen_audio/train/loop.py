@@ -1,7 +1,7 @@
-"""The training loop: one for all stages, on one process or many. Bounded by steps or minutes, saved, resumed exactly.
+"""The training loop of all stages, on one process or many: bounded by steps or minutes, saved, resumed exactly.
 
-A step adds up the gradients of `batches_per_step` batches, wherever they are computed, and divides by their labelled
-tokens in all: one process, many processes and one big batch take the same step.
+A step adds up the gradients of `batches_per_step` batches, on any processes, and divides by their total number of
+labelled tokens: one process, many processes and one big batch take the same step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from qwen_audio.train.validate import validate
 
 
 def use_bf16(setting: str, device: torch.device) -> bool:
-    """Whether to autocast: "auto" asks the machine whether it multiplies in bfloat16."""
+    """True to autocast; "auto" checks that the machine multiplies in bfloat16."""
     if setting != "auto":
         return setting == "on"
     if device.type == "cuda":
@@ -42,7 +42,7 @@ def use_bf16(setting: str, device: torch.device) -> bool:
 
 
 class Trainer:
-    """One run: its parts, where it stands, and what a step does."""
+    """One run: its parts, its progress, and its training step."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class Trainer:
     def _step(
         self, micro: Mapping[int, Batch], lr: float, tokens: float, targets: float, log: Log
     ) -> tuple[float, bool]:
-        """One step; the gradient norm, and whether it was left out because something was not finite."""
+        """Take one step; returns the gradient norm, and True if the step was skipped as not finite."""
         config, world = self.config, self.world
         set_learning_rate(self.optimizers, lr)
         weight = config.ctc_weight if self.module.text else 1.0
@@ -166,7 +166,7 @@ class Trainer:
             ctc_sum += float(loss.ctc.detach())
             log.add_batch(loss.by_task, batch.seconds, batch.skipped)
         for parameter in self.trained:
-            # No recording in the whole step, say: a gradient of zero, as a split model has it, so that the moments of
+            # E.g. no recording in the whole step: a gradient of zero, as in a split model, so that the moments of
             # one process go on as those of many do.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -193,7 +193,7 @@ class Trainer:
         return norm, bad
 
     def _masked(self, batch: Batch, slot: int) -> Batch:
-        """The batch with SpecAugment; all that is drawn in a step comes from the seed, the step and the slot."""
+        """The batch with SpecAugment; all random numbers of a step come from the seed, the step and the slot."""
         seed = int(np.random.SeedSequence((self.config.seed, self.step, slot)).generate_state(1)[0])
         torch.manual_seed(seed)  # dropout, where there is any
         if "input_features" not in batch.inputs or not self.trains_encoder:
@@ -204,7 +204,7 @@ class Trainer:
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether the encoder learns; one that is frozen hears recordings as they are."""
+        """True if the encoder is trained; a frozen one gets features without masks."""
         return next(self.module.model.audio_tower.parameters()).requires_grad
 
     def _validate(self, log: Log) -> None:
@@ -238,7 +238,7 @@ class Trainer:
 
 
 def _changed(old: dict[str, Any], config: TrainConfig) -> list[str]:
-    # What may differ between the parts of one run: where it lives, how long it goes on, how it is watched.
+    # Settings that may differ between the parts of one run: location, length and monitoring.
     free = {
         "output",
         "workers",

@@ -67,7 +67,7 @@ def run(config: TrainConfig) -> Path:
 
 
 def _module(config: TrainConfig, world: parallel.World) -> tuple[TrainingModule, QwenAudioProcessor]:
-    """The module to train: built or loaded, adapted, frozen where it is to be, and split over the processes."""
+    """The module to train: built or loaded, adapted, partly frozen, and split over the processes."""
     torch.manual_seed(config.seed)
     own = checkpoints(Path(config.output))  # a run that goes on is built as its newest checkpoint is
     start = own[-1] if own else _start(config)
@@ -93,7 +93,7 @@ def _module(config: TrainConfig, world: parallel.World) -> tuple[TrainingModule,
     if world.first:
         print_freeze_map(freeze_map(module), Path(config.output) / "parameters.txt")
     if start and not own and (start / "trainer.json").is_file():
-        # A model that was exported has no CTC head; it begins anew.
+        # An exported model has no CTC head; a new one is initialised.
         head = {f"ctc_head.{k}": v for k, v in module.ctc_head.state_dict().items()}
         read(start, head, kind="state", strict=False)
     if start and not own:
@@ -103,7 +103,7 @@ def _module(config: TrainConfig, world: parallel.World) -> tuple[TrainingModule,
 
 
 def _read_unrounded(start: Path, module: TrainingModule) -> None:
-    """Read what is trained once more in float32: a model in two types was loaded in the type of its frozen weights."""
+    """Read the trained weights again in float32: a model in two types was loaded in the type of its frozen weights."""
     merged = has_adapters(start)  # then the weights of the language model are no longer those of the file
     trained = {
         name_of(name): p.detach()
@@ -116,12 +116,12 @@ def _read_unrounded(start: Path, module: TrainingModule) -> None:
 
 
 def _set_up(module: TrainingModule, config: TrainConfig, world: parallel.World, bf16: bool) -> None:
-    """How the module computes; none of it changes what is computed."""
+    """Configure how the module computes; none of it changes the result."""
     model: Any = module.model
     module.train()
     # On a CPU, plain attention in bfloat16 trains a quarter faster at these lengths than the fused kernels.
     plain = "eager" if world.device.type == "cpu" else "sdpa"
-    # Rows one by one are another graph for every mix of lengths, which is not for compiled layers either.
+    # Attention row by row gives another graph for every mix of lengths, which does not suit compiled layers either.
     by_rows = config.packing and not config.compile
     model.set_attn_implementation(row_attention.NAME if by_rows else plain)
     if config.checkpoint_activations:

@@ -20,7 +20,7 @@ def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
 
 
 def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
-    """One rate for all."""
+    """Set one rate for all optimisers."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr

@@ -1,4 +1,4 @@
-"""One process or many: who am I, how are sums taken, how is the model split (FSDP2).
+"""One process or many: rank, sums over processes, and the split of the model (FSDP2).
 
 qwen-audio train CONFIG.yaml                                        one process
 torchrun --nproc-per-node 8 -m qwen_audio train CONFIG.yaml         eight, each with one GPU
@@ -34,7 +34,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the log."""
+        """True if this process writes the log."""
         return self.rank == 0
 
     def total(self, values: Sequence[float]) -> list[float]:
@@ -55,7 +55,7 @@ class World:
 
 
 def begin(device: str) -> World:
-    """Join the run that `torchrun` started, or be one alone.
+    """Join the run that `torchrun` started, or start a run of one process.
 
     Args:
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
@@ -81,7 +81,7 @@ def end() -> None:
 
 
 def shard(module: nn.Module, layers: Iterable[nn.Module], world: World, bf16: bool) -> None:
-    """Split the parameters of a module over all processes (FSDP2): each layer is whole only while it computes.
+    """Split the parameters of a module over all processes (FSDP2): each layer is gathered only while it computes.
 
     On GPUs, layers are gathered in bfloat16 if the run computes in it; gradients are summed in float32.
     """
@@ -95,7 +95,7 @@ def shard(module: nn.Module, layers: Iterable[nn.Module], world: World, bf16: bo
 
 @contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
-    """Within this, every process holds all parameters, so that each may compute what the others do not."""
+    """Context in which every process holds all parameters, so that each can compute independently."""
     parts = [m for m in module.modules() if isinstance(m, FSDPModule)]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
@@ -109,5 +109,5 @@ def whole(module: nn.Module) -> Iterator[None]:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """A tensor that may be split, whole."""
+    """The whole of a tensor that may be split."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -1,4 +1,4 @@
-"""Which process writes which tensor into which file of a checkpoint. Every process computes the same plan by itself."""
+"""Plan of the files of a checkpoint: tensors and writing process of each. Every process computes the same plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qwen_audio.model.tensor_files import SHARD_BYTES, TensorInfo
 
-WEIGHTS, STATE = "model", "trainer"  # how the names of the files begin
+WEIGHTS, STATE = "model", "trainer"  # prefixes of the file names
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def cut(names: Sequence[str], infos: Mapping[str, TensorInfo], limit: int) -> li
 def frozen_runs(
     weights: Mapping[str, TensorInfo], frozen: Collection[str], limit: int = SHARD_BYTES
 ) -> list[tuple[str, ...]]:
-    """How frozen weights are cut into files: whatever the number of processes, so that a file can be linked."""
+    """Runs of frozen weights, one a file, for any number of processes alike, so that a file can be linked."""
     return cut([name for name in weights if name in frozen], weights, limit)
 
 
@@ -53,7 +53,7 @@ def plan(
     """All files of a checkpoint, frozen weights first.
 
     Args:
-        linked: those of `frozen_runs` that exist already: no one has to write them.
+        linked: those of `frozen_runs` that exist already and need no writing.
         world: processes. Each gets about as many bytes to write.
         limit: bytes of a file.
     """
@@ -64,7 +64,7 @@ def plan(
         if run not in linked:
             owners[number] = _lightest(loads, sum(weights[name].nbytes for name in run))
     trained = {name: info for name, info in weights.items() if name not in frozen}
-    # State first: its tensors are the more (two moments a weight), and what comes last evens out the loads.
+    # State first: it has more tensors (two moments a weight), and the later ones even out the loads.
     state_runs = _spread(state, loads, limit)
     trained_runs = _spread(trained, loads, limit)
     files: list[Shard] = []
@@ -82,7 +82,7 @@ def plan(
 def _spread(
     infos: Mapping[str, TensorInfo], loads: list[int], limit: int
 ) -> list[tuple[tuple[str, ...], int]]:
-    """Runs of names and who writes each; adds to `loads` (bytes by process)."""
+    """Runs of names, each with its writing process; adds to `loads` (bytes by process)."""
     mine: list[set[str]] = [set() for _ in loads]
     for name in sorted(infos, key=lambda name: -infos[name].nbytes):  # large ones first evens out best
         mine[_lightest(loads, infos[name].nbytes)].add(name)

@@ -1,4 +1,4 @@
-"""The sources that a training run names in its configuration: `sources` of the YAML file."""
+"""The sources of a training run: `sources` of the YAML configuration."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SPOKEN = ("asr", "word_timestamps")
 
 
 class TextSource:
-    """Texts drawn at random, on which a language model learns to write before it hears.
+    """Random texts, on which a language model is trained before it gets audio.
 
     Args:
         path: a UTF-8 file with a text a line; None: sentences of the synthetic world.
         languages: of the synthetic sentences, with weights.
-        sentences: how many synthetic sentences a text has at most.
+        sentences: most synthetic sentences in a text.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class SourceConfig:
         kind: "speech", "long_speech", "speech_questions", "spoken", "sounds", "scenes", "notes", "music", "world"
             (synthetic; the last one is every task), "manifest", "joined" (single words of a manifest), "text" (without
             audio); dialogues: "chat_world" (made on the fly), "dialogues" (of a manifest).
-        weight: how often it is drawn, relative to the others.
+        weight: sampling weight, relative to the other sources.
         path: the manifest, for "manifest", "joined" and "dialogues"; for "text" a file with a text a line, or null for
             synthetic sentences.
         only: for "manifest", "joined" and "dialogues", keep rows of this source only.
         weights: for "manifest", factors by "source/task", "source" or "task".
         options: keyword arguments of the synthetic generator.
-        augment_share: how often its examples are distorted; null: as often as the run says.
+        augment_share: share of its examples that are distorted; null: the share of the run.
     """
 
     kind: str
@@ -119,8 +119,8 @@ class SourceConfig:
         return rows
 
     def datasets(self) -> set[tuple[str, str]]:
-        """(source, task) of all examples that this source can give, and for synthetic ones some more: whatever its
-        weights and options, so that a run with fewer tasks has the same ids.
+        """(source, task) of all examples that this source can give. For synthetic sources it is a superset that does
+        not depend on weights and options, so that a run with fewer tasks has the same ids.
 
         Raises ValueError as `build` does for a manifest.
         """
@@ -133,5 +133,5 @@ class SourceConfig:
         speech = {(SPEECH_SOURCE, task) for task in (*_SPOKEN, "audio_qa")}
         if self.kind in ("speech", "long_speech", "speech_questions"):
             return speech
-        # The other generators share one name, and some of them make the tasks of others too.
+        # The other generators share one source name, and some of them make the tasks of others too.
         return {(SYNTHETIC_SOURCE, task) for task in TASKS} | (speech if self.kind == "world" else set())

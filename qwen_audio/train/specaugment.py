@@ -1,4 +1,4 @@
-"""Masks random stripes of time and frequency of log-mel features while training (SpecAugment).
+"""SpecAugment: masks on random stripes of time and frequency of log-mel features, in training.
 
 D. S. Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition", 2019.
 The paper masks with zero, the mean of its normalised features; here it is the mean of the clip itself.
@@ -32,8 +32,8 @@ class SpecAugment:
         """A masked copy of mel (N, 80, T); frames from lengths (N,) on are padding and stay as they are.
 
         Masks start anywhere within their clip; masked values become the mean of the clip's own frames before
-        masking. A `generator` in the same state gives the same masks wherever mel is. For training
-        only: the caller leaves it out elsewhere.
+        masking. A `generator` in the same state gives the same masks on any device. For training
+        only: the caller skips it elsewhere.
         Raises ValueError if the shapes do not fit or a length exceeds T.
         """
         if mel.ndim != 3 or lengths.shape != mel.shape[:1]:

@@ -1,4 +1,4 @@
-"""What a stage trains and on which loss. The loop knows nothing of the model; a stage knows nothing of time.
+"""Trained parameters and loss of each stage. The loop is independent of the model, a stage of the schedule.
 
 | stage | trained by default | loss |
 |---|---|---|
@@ -34,7 +34,7 @@ CTC_CLASSES = 257
 
 @dataclass(frozen=True)
 class StepLoss:
-    """What a batch gives.
+    """The loss sums of a batch.
 
     Attributes:
         text: sum of the cross-entropy over labelled tokens.
@@ -52,8 +52,8 @@ class TrainingModule(nn.Module):
 
     Args:
         model: the model.
-        text: whether the language model computes (else the encoder alone).
-        ctc: whether the CTC head does.
+        text: run the language model (else the encoder alone).
+        ctc: run the CTC head.
     """
 
     def __init__(self, model: QwenAudioForConditionalGeneration, text: bool, ctc: bool) -> None:
@@ -62,7 +62,7 @@ class TrainingModule(nn.Module):
         self.ctc_head = nn.Linear(model.audio_tower.config.d_model, CTC_CLASSES)
         self.text = text
         self.ctc = ctc
-        # In a split model every process must ask for every layer, also one whose batch has no recording.
+        # In a split model every process must gather every layer, also one whose batch has no recording.
         self.always_listen = False
 
     def forward(self, batch: Batch) -> StepLoss:
@@ -91,7 +91,7 @@ class TrainingModule(nn.Module):
         return StepLoss(text, ctc, by_task)
 
     def _silence(self) -> Tensor:
-        """Something of every parameter that hears, from a silent clip; the layers run once, as with a batch."""
+        """A sum that depends on every audio parameter, from a silent clip; the layers run once, as with a batch."""
         device = self.ctc_head.weight.device
         tower = self.model.audio_tower
         frames = tower.encode(
@@ -116,7 +116,7 @@ def ctc_sum(head: Callable[[Tensor], Tensor], frames: Tensor, batch: Batch) -> T
     """
     has = batch.ctc_lengths > 0
     if not has.any():
-        # Through the head all the same: in a split model every process takes part in its gradient.
+        # It passes through the head even so: in a split model every process takes part in its gradient.
         return 0.0 * head(frames[:1]).float().sum()
     log_probs = head(frames[has]).float().log_softmax(-1).transpose(0, 1)
     return F.ctc_loss(
@@ -165,7 +165,7 @@ def name_of(parameter: str) -> str:
 
 
 def freeze(module: TrainingModule, patterns: Sequence[str]) -> None:
-    """Train what matches one of the patterns and freeze all else.
+    """Train the parameters that match one of the patterns and freeze all others.
 
     Raises:
         ConfigError: a pattern that matches nothing.

@@ -1,8 +1,8 @@
-"""The tensors of a run under the names of its checkpoints, and how they come back.
+"""The tensors of a run under the names of its checkpoints, and their restoring.
 
 Weights: the plain model under its own names. State: everything else that the next step depends on: adapters, the CTC
-head, the optimisers' moments, the running mean. Random state there is none: what is drawn in a step is drawn from the
-seed and the step's number.
+head, the optimisers' moments, the running mean. There is no random state: the random numbers of a step come from the
+seed and the step number.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def moments(module: TrainingModule, optimizers: Sequence[torch.optim.Optimizer])
 class Mean:
     """A running mean of the trained parameters: mean = decay * mean + (1 - decay) * value after each step.
 
-    The decay grows with the steps, min(decay, (1 + n) / (10 + n)), so that the mean soon forgets the beginning.
+    The decay grows with the steps, min(decay, (1 + n) / (10 + n)), so that the initial values lose weight quickly.
     """
 
     def __init__(self, module: TrainingModule, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""Answers and scores a manifest while training, with the metrics of `qwen-audio evaluate`."""
+"""Validation during training: answers and scores of a manifest, with the metrics of `qwen-audio evaluate`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 8
 
 
 def validation_examples(manifest: str | None, count: int) -> list[Example]:
-    """At most `count` examples of each source and task, drawn with a fixed seed; [] without a manifest."""
+    """At most `count` examples of each source and task, sampled with a fixed seed; [] without a manifest."""
     if manifest is None:
         return []
     examples = list(read_manifest(manifest))

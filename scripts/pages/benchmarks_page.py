@@ -1,8 +1,8 @@
-"""The generated parts of docs/benchmarks.md: tables that follow from the benchmarks, the recipes and the figures.
+"""Generated parts of docs/benchmarks.md: tables that follow from the benchmarks, the recipes and the figures.
 
     python scripts/pages/benchmarks_page.py docs/benchmarks.md
 
-rewrites what stands between `<!-- NAME -->` and `<!-- end NAME -->`; the prose around it is written by hand.
+rewrites the text between `<!-- NAME -->` and `<!-- end NAME -->`; the prose around it is written by hand.
 """
 
 from __future__ import annotations

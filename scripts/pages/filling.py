@@ -1,4 +1,4 @@
-"""Parts of a page that a script writes: what stands between `<!-- NAME -->` and `<!-- end NAME -->`."""
+"""Generated parts of a page: the text between `<!-- NAME -->` and `<!-- end NAME -->`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The generated parts of docs/format.md: tables and sequences that follow from the table of tasks.
+"""Generated parts of docs/format.md: tables and sequences that follow from the table of tasks.
 
     python scripts/pages/format_page.py docs/format.md [--walk MANIFEST]
 
-rewrites what stands between `<!-- NAME -->` and `<!-- end NAME -->`; the prose around it is written by hand. The
+rewrites the text between `<!-- NAME -->` and `<!-- end NAME -->`; the prose around it is written by hand. The
 part "walk" follows three recordings of a manifest from file to token ids and back; it is only written anew with
 `--walk`, as the recordings are not part of the project.
 """

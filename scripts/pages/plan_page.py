@@ -1,6 +1,6 @@
-"""Pages that show plans: below each `qwen-audio plan` command of a page stands what it prints.
+"""Generated tables of pages that show plans: the output below each `qwen-audio plan` command of a page.
 
-python scripts/pages/plan_page.py docs/scale.md     writes them anew
+python scripts/pages/plan_page.py docs/scale.md     rewrites them
 """
 
 from __future__ import annotations

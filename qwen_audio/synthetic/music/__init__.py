@@ -1,1 +1,1 @@
-"""Music that labels itself: notes, pieces, genres, singing."""
+"""Synthetic music with exact labels: notes, pieces, genres, singing."""

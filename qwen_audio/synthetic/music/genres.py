@@ -1,6 +1,6 @@
-"""Genres as rules: tempo, metre, mode, harmony, instruments and what accompaniment, bass and drums play.
+"""Genres as rules: tempo, metre, mode, harmony, instruments and the patterns of accompaniment, bass and drums.
 
-The genres differ in what is heard (rhythm, drums, instruments, harmony), not in fame: a waltz has three beats
+The genres differ in audible traits (rhythm, drums, instruments, harmony), not in fame: a waltz has three beats
 with the bass on the first, reggae chords off the beat and a drum on the third, and so on.
 """
 
@@ -26,7 +26,7 @@ class Player:
     family: str
 
 
-# Instruments of one family could be taken for one another when a question asks whether one of them plays.
+# Instruments of one family could be confused when a question asks whether one of them plays.
 _FAMILIES = {
     "bowed strings": "violin, viola, cello, double bass, string ensemble",
     "plucked strings": "acoustic guitar, electric guitar, bass guitar, harp, sitar, banjo, koto",
@@ -68,9 +68,9 @@ class Genre:
     """The rules of one genre.
 
     noun: how a caption names it; tempos: names of `TEMPO_CLASSES`; metres: beats in a bar; major: share of
-    pieces in a major key; harmony: key of music_theory.PROGRESSIONS; leads, chords, basses: names for
-    `player`, one each drawn; lead_style: key of music_theory.RHYTHMS; chord_pattern, bass_pattern: keys of
-    music_patterns; kit: program of the drum kit; drums: by metre, drum -> sixteenths of a bar ("x" loud,
+    pieces in a major key; harmony: key of theory.PROGRESSIONS; leads, chords, basses: names for
+    `player`, one of each is sampled; lead_style: key of theory.RHYTHMS; chord_pattern, bass_pattern: keys of
+    patterns.py; kit: program of the drum kit; drums: by metre, drum -> sixteenths of a bar ("x" loud,
     "o" soft); swing: where in a beat the second eighth falls; release: seconds chords ring on.
     """
 
@@ -180,7 +180,7 @@ GENRES: dict[str, Genre] = {
 
 @dataclass(frozen=True)
 class Mood:
-    """What makes a mood: mode, tempo class, genres that can have it, semitones the melody moves up, share of
+    """A mood: mode, tempo class, genres that can have it, semitones the melody moves up, share of
     each note's length that sounds, spectral tilt in decibels per octave, and peak levels."""
 
     mode: str

@@ -1,8 +1,8 @@
 """Melodies in the public domain as notes, with their titles and composers, for music recognition and song.
 
 A melody is written as `PITCH/UNITS`: pitch as letter, accidental and octave (C4 is MIDI pitch 60), length in
-units (1 where left out), R for a rest.  What a unit is (an eighth, a quarter) differs; `tempos` says how many
-of them a minute has.  All melodies were published before 1900, the youngest being that of "Happy Birthday to
+units (1 where left out), R for a rest.  The unit (an eighth, a quarter) differs between tunes; `tempos` gives the
+number of units per minute.  All melodies were published before 1900, the youngest being that of "Happy Birthday to
 You" (1893).
 """
 
@@ -17,7 +17,7 @@ _NOTE = re.compile(r"(R|([A-G])([#b]?)(\d))(?:/(\d*\.?\d+))?")
 
 
 def parse_notes(text: str) -> list[tuple[float, int | None]]:
-    """(length in units, MIDI pitch or None for a rest) of each note; ValueError for what is none."""
+    """(length in units, MIDI pitch or None for a rest) of each note; ValueError for a malformed note."""
     notes: list[tuple[float, int | None]] = []
     for word in text.split():
         match = _NOTE.fullmatch(word)
@@ -142,7 +142,7 @@ TUNES_BY_TITLE = {tune.title: tune for tune in TUNES}
 
 
 def excerpt(tune: Tune, unit: float, shift: int, seconds: float) -> list[tuple[float, float, int]]:
-    """The tune's beginning, as many notes as fit: (start and length in seconds, MIDI pitch), from 0 on.
+    """The tune's beginning, as many notes as fit, each as (start and length in seconds, MIDI pitch), from 0 on.
 
     Args:
         unit: seconds of one unit.

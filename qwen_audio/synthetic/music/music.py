@@ -2,9 +2,9 @@
 
     MusicGenerator().sample(numpy.random.default_rng(0))   # -> Sample, 4 to 12 s
 
-Genre, mood, key, metre, tempo, chords and instruments of a piece are drawn first (music_piece.py) and the
-notes follow from them; melodies in the public domain are played and sung in any key; eight singers who do not
-exist sing.  The melody's notes are in the example's `meta["notes"]`: [start, length, MIDI pitch] each.
+Genre, mood, key, metre, tempo, chords and instruments of a piece are sampled first (piece.py), and the
+notes follow from them; melodies in the public domain are played and sung in any key; the singing voices are
+eight synthetic singers.  The melody's notes are in the example's `meta["notes"]`: [start, length, MIDI pitch] each.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ def _store(soundfont: str | None) -> NoteStore:
 
 
 def is_held_out(*facts: object) -> bool:
-    """Whether a combination of facts (such as title, key and instrument) is kept for held-out sets."""
+    """True if a combination of facts (such as title, key and instrument) is kept for held-out sets."""
     return zlib.crc32("|".join(map(str, facts)).encode()) % _HELD_OUT_PARTS == 0
 
 
 class MusicGenerator:
-    """Draws pieces, melodies and songs, each with one of the tasks of `TASK_WEIGHTS`.
+    """Samples pieces, melodies and songs, each with one of the tasks of `TASK_WEIGHTS`.
 
     Args:
         tasks: task -> weight.
-        held_out: draw from combinations that training never hears: of genre, key and lead instrument for
+        held_out: sample from combinations that training never uses: of genre, key and lead instrument for
             pieces; of title, key and instrument (or singer) for melodies.
         soundfont: a .sf2 file (None: the wheel's).
 
@@ -126,10 +126,10 @@ class MusicGenerator:
         alone: Player | Singer | None = None,
         exchanged: bool | None = None,
     ) -> Plan:
-        """A plan on the right side of the held-out border that is `wanted`.
+        """Sample a plan of the wanted split (training or held out) for which `wanted` is true.
 
-        alone: who performs it alone; exchanged: whether melody and chords have changed players. If that is not None,
-        the piece is on the same side of the border whoever has the melody, so that neither is likelier.
+        alone: the only performer; exchanged: True if melody and chords have swapped players. If it is not None, the
+        piece and its exchanged form belong to the same split, so that neither is more likely.
         """
         for _ in range(_ATTEMPTS):
             plan = draw_plan(rng, mood=mood, plain=plain)
@@ -196,7 +196,7 @@ class MusicGenerator:
         return wave, facts | {"question": question, "text": answer, "label": answer, "choices": choices}
 
     def _instrument(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-        """Any instrument alone: of several, only a question (`music_qa`) can say which one is meant."""
+        """A solo piece by any instrument; with several, only a question (`music_qa`) can say which one is meant."""
         names = [row.name for row in INSTRUMENTS]
         row = INSTRUMENTS[rng.integers(len(INSTRUMENTS))]
         lead = player(row.name, int(rng.choice(row.programs)))
@@ -283,7 +283,7 @@ def _shift(rng: np.random.Generator, tune: Tune, low: int, high: int) -> int | N
 
 
 def _label(rng: np.random.Generator, label: str, names: list[str]) -> dict[str, Any]:
-    """Label, text and choices: all names, or a few, always with the label."""
+    """Fields for label, text and choices; the choices are all names or a few, always with the label."""
     others = [name for name in names if name != label]
     if rng.random() < 0.6:
         picked = rng.choice(len(others), size=int(rng.integers(3, min(13, len(others)))), replace=False)

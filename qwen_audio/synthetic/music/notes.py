@@ -2,8 +2,8 @@
 
     NoteGenerator().sample(numpy.random.default_rng(0))   # -> Sample
 
-How loud a clip is says nothing about how hard the note was played (sample libraries are normalised), so
-the level is drawn at random, and velocity is heard as in real recordings: in the timbre.
+The level of a clip does not depend on velocity (sample libraries are normalised), so the level is random,
+and velocity shows in the timbre, as in real recordings.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def describe(pitch: int, velocity: int, sonic: list[str], instrument: str) -> st
 
 
 class NoteGenerator:
-    """Draws single notes, 1 to 3 s, each with one of the four note tasks."""
+    """Samples single notes, 1 to 3 s, each with one of the four note tasks."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class NoteGenerator:
 
         `held_out`: only combinations of General MIDI program, pitch and dynamic level that training never has.
 
-        Raises ValueError for a task that is not a note task and SoundFontError when there is no sound font.
+        Raises ValueError for a task that is not a note task and SoundFontError without a sound font.
         """
         weights = weights or TASK_WEIGHTS
         unknown = sorted(set(weights) - set(TASK_WEIGHTS))
@@ -130,7 +130,7 @@ class NoteGenerator:
 
     @property
     def font(self) -> SoundFont:
-        """The sound font, read once in each process, so that the generator itself is small to send there."""
+        """The sound font, read once in each process, so that pickling the generator stays cheap."""
         return load_soundfont(self._soundfont_path)
 
     def sample(self, rng: np.random.Generator) -> Sample:

@@ -1,7 +1,7 @@
-"""What accompaniment and bass play in a bar of four or three beats, by name.
+"""Named patterns of accompaniment and bass for a bar of four or three beats.
 
-A chord pattern is a list of (start beat, beats, what): "chord" is the whole chord, "power" root and fifth, a
-number that note of the chord.  A bass pattern is a list of (start beat, beats, which): "root", "third",
+A chord pattern is a list of (start beat, beats, notes): "chord" is the whole chord, "power" root and fifth, a
+number that note of the chord.  A bass pattern is a list of (start beat, beats, note): "root", "third",
 "fifth", "octave".
 """
 

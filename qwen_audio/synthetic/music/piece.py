@@ -1,6 +1,6 @@
-"""Compose and render a short piece by the rules of its genre; every fact about it is in its `Plan`.
+"""Composition and rendering of a short piece by the rules of its genre; its `Plan` holds every fact about it.
 
-plan = draw_plan(rng)                 # genre, key, metre, tempo, instruments ...: quick, no sound yet
+plan = draw_plan(rng)                 # genre, key, metre, tempo, instruments ...: fast, no audio yet
 wave, melody = perform(rng, plan, store)
 """
 
@@ -45,10 +45,10 @@ Notes = list[tuple[float, float, int]]  # start and length in seconds, MIDI pitc
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything true of a piece.
+    """All facts of a piece.
 
     tempo: beats per minute; metre: beats in a bar; mode: "major" or "minor"; tonic: pitch class, 0 is C;
-    chord_row: one chord a bar; lead: who plays the melody (None: `singer` sings it); entries: in which bar
+    chord_row: one chord a bar; lead: player of the melody (None: `singer` sings it); entries: the bar in which
     each of "lead", "chords", "bass", "drums" begins; dynamics: "louder" or "softer" where the level moves;
     mood: key of MOODS where the piece was written for one.  Only parts named in `entries` play.
     """
@@ -87,16 +87,16 @@ class Plan:
 
     @property
     def parts(self) -> dict[str, str]:
-        """What plays in each part, in the order lead, chords, bass, drums."""
+        """Performer of each part, in the order lead, chords, bass, drums."""
         bass = self.bass.name if self.bass else ""
         names = {"lead": self.lead_name, "chords": self.chords.name, "bass": bass, "drums": "drums"}
         return {part: names[part] for part in self.entries}
 
     @property
     def exchanged(self) -> Plan | None:
-        """The same piece with the melody and the chords changing players; None where one cannot play the other's part.
+        """The same piece with the players of melody and chords swapped; None if one cannot play the other's part.
 
-        Which of the two plays the melody then cannot be known from what they are.
+        With both forms equally likely, the instruments alone do not tell which of them plays the melody.
         """
         if self.lead is None:
             return None
@@ -111,7 +111,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """From the first beat to the end of the last bar."""
+        """Seconds from the first beat to the end of the last bar."""
         return len(self.chord_row) * self.metre * 60 / self.tempo
 
 
@@ -120,7 +120,7 @@ def _pick(rng: np.random.Generator, names: tuple[str, ...]) -> str:
 
 
 def draw_plan(rng: np.random.Generator, *, mood: str | None = None, plain: bool = False) -> Plan:
-    """A piece's facts.  `plain`: all parts begin together, at one level, and the melody is played."""
+    """Sample the facts of a piece.  `plain`: all parts begin together, at one level, and the melody is played."""
     feel = MOODS[mood] if mood else None
     name = _pick(rng, feel.genres if feel else tuple(GENRES))
     genre = GENRES[name]
@@ -155,7 +155,7 @@ def draw_plan(rng: np.random.Generator, *, mood: str | None = None, plain: bool 
 
 
 def perform(rng: np.random.Generator, plan: Plan, store: NoteStore) -> tuple[np.ndarray, Notes]:
-    """The piece as (n,) float32 at 16 kHz with a peak below 1, and its melody; n is at most 190,400."""
+    """Render the piece as (n,) float32 at 16 kHz with a peak below 1, and its melody; n is at most 190,400."""
     n = round((plan.seconds + _TAIL) * SAMPLE_RATE)
     track = np.zeros(n, np.float32)
     line = _melody(rng, plan)
@@ -185,7 +185,7 @@ def lead_range(plan: Plan) -> range:
 
 
 def seconds_of(plan: Plan, beat: float) -> float:
-    """When a beat (0 is the first) falls; off-beats are late where the genre swings."""
+    """Time in seconds of a beat (0 is the first); off-beats are late where the genre swings."""
     whole = math.floor(beat)
     part, swing = beat - whole, plan.rules.swing
     part = part * 2 * swing if part < 0.5 else swing + (part - 0.5) * 2 * (1 - swing)
@@ -284,7 +284,7 @@ def finish(
     dynamics: str | None = None,
     seconds: float = 0.0,
 ) -> np.ndarray:
-    """Room, level, change of level over `seconds`, and an end without a click: (n,) float32, peak below 1."""
+    """Add room, level, change of level over `seconds`, and an end without a click: (n,) float32, peak below 1."""
     if rng.random() < 0.35:
         wave = room(rng, wave, rng.uniform(0.2, 0.9), rng.uniform(0.1, 0.35))
     if mood:

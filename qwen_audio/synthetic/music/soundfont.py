@@ -1,13 +1,13 @@
-"""Read a SoundFont 2 file and render single notes from it, in numpy.
+"""Reader of SoundFont 2 files that renders single notes, in numpy.
 
 The General MIDI sound font is the `TimGM6mb.sf2` that the pretty_midi wheel carries.  A note depends on its
 arguments only: no reverb, no chorus, no synthesizer state, so every process renders the same bytes.  (symusic
-renders the same font, but takes no notice of velocity, stops dead at the note's end and leaves uninitialised
+renders the same font, but ignores velocity, stops dead at the note's end and leaves uninitialised
 memory in its tails, so its notes neither have dynamics nor repeat.)
 
-Record layouts and generator numbers: SoundFont Technical Specification 2.01, sections 7 and 8.  Applied are
-the sample loop, tuning, vibrato, the volume envelope, the low-pass filter with its envelope, and attenuation.
-Pan, effect sends and modulator records are not; velocity is the caller's to express.
+Record layouts and generator numbers: SoundFont Technical Specification 2.01, sections 7 and 8.  The
+renderer applies the sample loop, tuning, vibrato, the volume envelope, the low-pass filter with its envelope,
+and attenuation.  It ignores pan, effect sends and modulator records; the caller expresses velocity.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _AMOUNTS = {name: amount for name, (_, amount) in _DEFAULTS.items()}
 
 
 class SoundFontError(ValueError):
-    """The sound font is absent, is not one, or has no such program."""
+    """The sound font is missing, is not a SoundFont 2 file, or has no such program."""
 
 
 class _Sample(NamedTuple):
@@ -226,7 +226,7 @@ def _zones(bags: bytes, generators: bytes, firsts: list[int], last: str) -> list
 
 
 def _within(span: int, value: int) -> bool:
-    """Whether value lies in a range generator: low byte to high byte."""
+    """True if value lies in a range generator: low byte to high byte."""
     return (span & 0xFF) <= value <= (span >> 8 & 0xFF)
 
 

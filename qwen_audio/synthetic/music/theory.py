@@ -1,4 +1,4 @@
-"""Keys, chords and chord progressions as numbers, and lines of melody over them."""
+"""Keys, chords and chord progressions as numbers, and melody lines over them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def key_name(tonic: int, mode: str) -> str:
 def spelt(pitch: int, tonic: int, mode: str) -> str:
     """The name of a pitch class (0 is C) in a key, such as "G#", "Bb" or, where the key asks for it, "Fb".
 
-    The letter follows from the degree of the scale; what would need two accidentals goes by its simplest name.
+    The letter follows from the degree of the scale; a name with two accidentals is replaced by the simplest one.
     """
     letters = list(_LETTERS)
     home = key_name(tonic, mode)[0]
@@ -97,7 +97,7 @@ class Chord:
         return tuple((self.root + step) % 12 for step in QUALITIES[self.quality])
 
     def name(self, tonic: int, mode: str) -> str:
-        """Its symbol, spelt as the key wants it: "C#m" and "G#7" in C sharp minor, "Ab" in F minor."""
+        """Its symbol, spelt as in the key: "C#m" and "G#7" in C sharp minor, "Ab" in F minor."""
         return spelt(self.root, tonic, mode) + self.quality
 
     def voicing(self, low: int) -> list[int]:
@@ -118,7 +118,7 @@ class Chord:
 
 
 def progression(rng: np.random.Generator, style: str, mode: str, tonic: int, bars: int) -> list[Chord]:
-    """One chord a bar, in a style of `PROGRESSIONS`; longer ones go round, an even number ends at home."""
+    """One chord a bar, in a style of `PROGRESSIONS`, repeated as needed; an even number of bars ends on the tonic."""
     rows = PROGRESSIONS[style][mode]
     row = rows[rng.integers(len(rows))]
     chords = [Chord((tonic + step) % 12, quality) for step, quality in row]

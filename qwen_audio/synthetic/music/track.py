@@ -1,8 +1,8 @@
-"""Notes and drums of the sound font at equal loudness, kept once rendered, and laid onto a track.
+"""Notes and drums of the sound font at equal loudness, cached after rendering and mixed into a track.
 
-Rendering a note costs about 10 ms, laying it down 10 microseconds, and pieces use the same notes again and
-again.  A note is rendered whole from its program and key alone, so what is kept cannot change any result;
-the store forgets the least recently used notes beyond `STORE_BYTES`.
+Rendering a note costs about 10 ms, mixing it in 10 microseconds, and pieces repeat the same notes.
+A note is rendered whole from its program and key alone, so the cache cannot change any result; the store
+drops the least recently used notes beyond `STORE_BYTES`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class NoteStore:
         return len(self._notes)
 
     def note(self, program: int, key: int, *, drums: bool = False) -> np.ndarray:
-        """The note as (n,) float32, n <= 32000, with root mean square 1 at its loudest; it sounds at once.
+        """The note as (n,) float32, n <= 32000, with root mean square 1 at its loudest; it starts at sample 0.
 
         Raises SoundFontError when the font has no sample for it.
         """
@@ -94,7 +94,7 @@ class NoteStore:
     ) -> None:
         """Add the note to `track`, (n,) float32, from `start` for `seconds`, then fading for `release`.
 
-        A drum sounds as long as it will.  What would stick out of the track is left off.
+        A drum sounds to its own end.  Samples past the end of the track are left off.
         """
         wave = self.note(program, key, drums=drums)
         at = round(start * SAMPLE_RATE)

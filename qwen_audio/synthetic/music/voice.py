@@ -1,7 +1,7 @@
-"""A singing voice by source and filter, and a choir of fixed singers who differ as people do.
+"""A source-filter singing voice, and a set of fixed singers with different voices.
 
 The source is a harmonic wave whose fundamental follows the notes with glides and vibrato, plus breath; the
-filter are five formants of the vowel, moved by the length of the singer's vocal tract.  Vowel formants:
+filter is five formants of the vowel, scaled by the length of the singer's vocal tract.  Vowel formants:
 Peterson and Barney (1952), men's averages; the singer's formant near 3 kHz: Sundberg (1974).
 """
 
@@ -66,7 +66,7 @@ SINGERS_BY_NAME = {singer.name: singer for singer in SINGERS}
 
 @dataclass(frozen=True)
 class Delivery:
-    """How something is sung: added to the singer's tilt, factors on vibrato depth and breath, and the
+    """A manner of singing: a term added to the singer's tilt, factors on vibrato depth and breath, and the
     seconds in which a note swells."""
 
     tilt: float = 0.0
@@ -91,7 +91,7 @@ def sing(
     delivery: Delivery | None = None,
 ) -> np.ndarray:
     """The notes (start and length in seconds, MIDI pitch; in order, one at a time) as (n,) float32 of root
-    mean square 1 where it sounds; each note is a syllable on a vowel drawn for it.
+    mean square 1 where it sounds; each note is a syllable on a random vowel.
 
     Raises ValueError when there are no notes.
     """
@@ -118,7 +118,7 @@ def _pitch_curve(
     n: int,
     delivery: Delivery,
 ) -> np.ndarray:
-    """MIDI pitch every 5 ms: glides into the notes, then vibrato that sets in after a fifth of a second."""
+    """MIDI pitch every 5 ms: glides into the notes, and vibrato that starts after a fifth of a second."""
     frames = n // _FRAME + 2
     time = np.arange(frames) * (_FRAME / SAMPLE_RATE)
     curve = np.full(frames, float(notes[0][2]))

@@ -32,7 +32,7 @@ def _sentence(text: str) -> str:
 
 
 def caption(rng: np.random.Generator, plan: Plan) -> str:
-    """One or two sentences that say genre, tempo, mode or metre, instruments and what is special."""
+    """One or two sentences with genre, tempo, mode or metre, instruments and special features."""
     tempo, noun = _TEMPO_WORDS[plan.tempo_class], GENRES[plan.genre].noun
     words = (
         f"{tempo} {plan.mood} {noun.removeprefix('a ')}"
@@ -61,11 +61,11 @@ def caption(rng: np.random.Generator, plan: Plan) -> str:
 
 
 class Kind(NamedTuple):
-    """A kind of question: its cases (each drawn equally often), which plans are of a case, and how the question is
-    put: (rng, plan, case) -> (question, answer, choices). The words of a question say nothing about the case.
+    """A kind of question: its cases (each equally likely), a test for plans of a case, and the writer of the
+    question: (rng, plan, case) -> (question, answer, choices). The words of a question say nothing about the case.
 
     A case is the answer itself but for two kinds: "yes violin" asks for the violin where it plays, and "exchanged"
-    is a piece whose melody and chords have changed players (`Plan.exchanged`).
+    is a piece whose melody and chords have swapped players (`Plan.exchanged`).
     """
 
     cases: tuple[str, ...]
@@ -88,7 +88,7 @@ def _distinct(plan: Plan) -> bool:
 
 
 def _present(plan: Plan, case: str) -> bool:
-    """Whether the instrument of the case plays, or nothing that it could be taken for."""
+    """True if the instrument of the case plays ("yes"), or if nothing like it does ("no")."""
     answer, _, name = case.partition(" ")
     return name in plan.parts.values() if answer == "yes" else FAMILIES[name] not in _families(plan)
 

@@ -1,1 +1,1 @@
-"""Sounds that label themselves: events, scenes, captions, questions."""
+"""Synthetic sounds with exact labels: events, scenes, captions, questions."""

@@ -1,7 +1,7 @@
 """Building blocks of procedural sounds: shaped noise, harmonic sources, struck modes, envelopes, rooms.
 
-Everything is (n,) float at 16 kHz; frequencies are in Hz, times in seconds, and all randomness comes from the
-generator that is handed in.
+Waves are (n,) float at 16 kHz; frequencies are in Hz, times in seconds, and all randomness comes from the
+generator that the caller passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from qwen_audio.audio.load import SAMPLE_RATE
 
 FRAME = 80  # samples of the frames in which levels are measured: 5 ms
-FLOOR_DB = -30.0  # what lies below the loudest frame by more is not heard as the event
+FLOOR_DB = -30.0  # relative to the loudest frame; anything below is not part of the event
 Gain = Callable[[np.ndarray], np.ndarray]  # frequencies in Hz -> amplitude factors
 
 
@@ -116,7 +116,7 @@ def decay(n: int, seconds: float, attack: float = 0.001) -> np.ndarray:
 
 
 def place(track: np.ndarray, seconds: float, grain: np.ndarray, gain: float = 1.0) -> None:
-    """Add a grain to the track at a time; what would stick out at the end is left off."""
+    """Add a grain to the track at a time; samples past the end of the track are left off."""
     at = round(seconds * SAMPLE_RATE)
     if 0 <= at < len(track):
         part = grain[: len(track) - at]
@@ -141,7 +141,7 @@ def room(rng: np.random.Generator, wave: np.ndarray, reverberation: float, wet: 
 
 
 def stretches(wave: np.ndarray, pause: float, floor_db: float = FLOOR_DB) -> list[tuple[int, int]]:
-    """Where (n,) sounds, as (first sample, end): frames within `floor_db` of the loudest, pauses bridged."""
+    """Sounding stretches of (n,) as (first sample, end): frames within `floor_db` of the loudest, pauses bridged."""
     count = max(len(wave) // FRAME, 1)
     frames = wave[: count * FRAME].reshape(count, -1)
     power = np.einsum("ij,ij->i", frames, frames)

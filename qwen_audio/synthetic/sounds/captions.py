@@ -1,8 +1,8 @@
 """Captions of stories and of places in three styles: Clotho, AudioCaps and plain.
 
-Clotho: 8 to 20 words that tell what is heard, how often, in which order and in what surroundings. AudioCaps: a
-short clause in the present tense, without a full stop. Plain: one short sentence. Whatever a caption says is
-so in the recording: number, order, loudness, length, echo and noise are taken from the story.
+Clotho: 8 to 20 words with the sounds, their number, their order and the surroundings. AudioCaps: a short clause
+in the present tense, without a full stop. Plain: one short sentence. Every statement of a caption holds in the
+recording: number, order, loudness, length, echo and noise are taken from the story.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _COUNTED = {"door knocking": Words("someone", "is knocking", "knocks", "knocking
 
 
 def words_of(label: str, counted: bool = False) -> Words:
-    """The words of a class; one that is not known (a recorded clip's) goes by its label."""
+    """The words of a class; an unknown one (from a recorded clip) goes by its label."""
     named = (_COUNTED.get(label) if counted else None) or WORDS.get(label)
     return named or Words(label, "can be heard", "can be heard", "sounding")
 
@@ -76,17 +76,17 @@ def _sentence(text: str) -> str:
 
 
 def _times(story: Story, part: Part) -> str:
-    """How often, where it is known: " three times" in a "count" story and for a counted event over another."""
+    """Number of times, if known: " three times" in a "count" story and for a counted event over another."""
     return f" {TIMES[len(part.take.spans) - 1]}" if counted(story, part) else ""
 
 
 def counted(story: Story, part: Part) -> bool:
-    """Whether the spans of the part are single sounds that a listener counts."""
+    """True if the spans of the part are single sounds that a listener counts."""
     return not part.behind and part.countable and len(part.take.spans) <= len(TIMES)
 
 
 def _manner(story: Story, part: Part) -> str:
-    """Something that is true of how a part sounds: how often, how long."""
+    """A true phrase about a part: its number of times or its length."""
     if times := _times(story, part):
         return times
     spans = part.spans
@@ -145,7 +145,7 @@ def _clotho(rng: np.random.Generator, story: Story, conditions: Mapping[str, flo
                 break
         if low <= len(line.split()) <= high:
             return _sentence(line)
-    # Long names: told in one breath, without their manners.
+    # Long names: described together, without their manners.
     brief = [f"{w.subject} {w.does}" for w in named]
     if behind is not None:
         return _sentence(f"{' and then '.join(brief)} while {back.subject} {back.going} in the background")
@@ -186,10 +186,10 @@ def _plain(rng: np.random.Generator, story: Story) -> str:
 
 
 def caption(rng: np.random.Generator, story: Story, style: str, conditions: Mapping[str, float]) -> str:
-    """What the story's recording sounds like, in one of `STYLES`.
+    """Caption of the story's recording, in one of `STYLES`.
 
     conditions: as `record` gives them. Raises ValueError for an unknown style, and for a story of the shape
-    "free", in which events may begin together in ways that no caption here tells.
+    "free", in which events may begin together in ways that no caption here describes.
     """
     if style not in STYLES:
         raise ValueError(f"unknown style {style!r} of a caption: use one of {', '.join(STYLES)}")
@@ -201,7 +201,7 @@ def caption(rng: np.random.Generator, story: Story, style: str, conditions: Mapp
 
 
 def place_caption(rng: np.random.Generator, scene: str, spans: Sequence[Span], style: str) -> str:
-    """What a visit to a place sounds like: its textures, its events (`spans`) and, for Clotho, where it is."""
+    """Caption of a visit to a place: its textures, its events (`spans`) and, for Clotho, the place itself."""
     told, where = KINDS[scene].told
     heard = list(dict.fromkeys(span.label for span in spans))
     happens = [f"{words_of(label).subject} {words_of(label).does}" for label in heard]

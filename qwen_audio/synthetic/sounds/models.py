@@ -1,8 +1,8 @@
-"""Procedural models of sound events: one function per class, from physics and from how real clips look.
+"""Procedural models of sound events: one function per class, after physics and real recordings.
 
 Each takes a random generator and a length in samples and returns (n,) float at 16 kHz, at any level; every
 call is a new performance (another dog, another engine, another number of barks).  Envelopes, pitches and
-spectra were set beside those of real recordings of the ten ESC-10 classes; no recording is inside.
+spectra were compared with those of real recordings of the ten ESC-10 classes; the code holds no recording.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def dog(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def rain(rng: np.random.Generator, n: int) -> np.ndarray:
-    """A steady wide hiss, with or without drops that fall near by."""
+    """A steady wide hiss, with or without drops nearby."""
     hiss = noise(rng, n, band(rng.uniform(60, 500), rng.uniform(2500, 7000), 1), slope(-rng.uniform(0, 4)))
     track = hiss * drift(rng, n, 1.0, 0.8, 1.15)
     drops = rng.choice([0, 5, 15, 100])
@@ -141,7 +141,7 @@ def clock(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def sneeze(rng: np.random.Generator, n: int) -> np.ndarray:
-    """A drawn breath, then a burst of noise shaped by the mouth that dies in a third of a second."""
+    """A breath in, then a burst of noise shaped by the mouth that dies in a third of a second."""
     track = np.zeros(n)
     at, pitch = rng.uniform(0.0, 0.5), rng.uniform(180, 420)
     for _ in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):

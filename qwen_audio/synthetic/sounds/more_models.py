@@ -1,4 +1,4 @@
-"""More procedural sound events, beyond the ten of `sound_models`; the same signature and the same manner."""
+"""More procedural sound events, beyond the ten of models.py, with the same signature."""
 
 from __future__ import annotations
 

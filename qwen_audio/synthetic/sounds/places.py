@@ -1,9 +1,9 @@
-"""Acoustic scenes: kinds of places, each with what always sounds there, what may happen and how it echoes.
+"""Acoustic scenes: kinds of places, each with its constant sounds, possible events and echo.
 
     wave, spans = visit(rng, "restaurant", place=17, seconds=8.0)
 
-Of every kind there are `PLACES` places; a place has its own room, its own colour and its own mix of textures
-for good, as a recording location has. Every tenth place belongs to the held-out part.
+Every kind has `PLACES` places; each place has a fixed room, colour and mix of textures, as a recording
+location has. Every tenth place belongs to the held-out part.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from qwen_audio.synthetic.sounds.takes import perform
 
 PLACES = 200
 HELD_OUT_PART = 10
-_TRIES = 10  # performances of an event, before it is left out
-_PLACE_SEED = 31_2311_07919  # what makes a place depend on its kind and number alone
+_TRIES = 10  # attempts at an event before it is left out
+_PLACE_SEED = 31_2311_07919  # makes a place depend on its kind and number alone
 
 
 class Kind(NamedTuple):
     """textures: with their levels in dB; events: classes that may happen; echo: shortest and longest reverberation
-    time (s); wet: its level; told: what a caption says, a clause in the present tense and where it is."""
+    time (s); wet: its level; told: caption parts, a clause in the present tense and the location."""
 
     textures: tuple[tuple[Model, float], ...]
     events: tuple[str, ...]
@@ -84,9 +84,8 @@ def place_number(rng: np.random.Generator, held_out: bool = False) -> int:
 def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> tuple[np.ndarray, list[Span]]:
     """A recording of `seconds` at a place: (n,) float32, peak 0.1 to 0.98, and the events that happen there.
 
-    Textures never stop; the events, none to two, are 3 to 12 dB stronger than they are, and each can be heard and
-    told from the other. Raises ValueError for
-    a scene that is not one of `SCENES`.
+    Textures never stop; the events, none to two, are 3 to 12 dB stronger than the textures, and each is audible and
+    distinct from the other. Raises ValueError for a scene that is not one of `SCENES`.
     """
     if scene not in KINDS:
         raise ValueError(f"unknown scene {scene!r}: use one of {', '.join(SCENES)}")
@@ -115,9 +114,9 @@ def visit(rng: np.random.Generator, scene: str, place: int, seconds: float) -> t
 
 
 def _with_events(rng: np.random.Generator, kind: Kind, wave: np.ndarray) -> tuple[np.ndarray, list[Span]]:
-    """The texture (n,) with what happens at the place, and when, in order of start.
+    """The texture (n,) with the events of the place, and their spans in order of start.
 
-    An event that would be drowned, or would drown another, is performed anew, or left out after some tries.
+    An event that would be masked, or would mask another, is performed again, or left out after some tries.
     """
     stems: list[np.ndarray] = []
     spans: list[Span] = []

@@ -1,11 +1,11 @@
-"""Questions about stories, with answers that the story decides: yes or no, how many, which first, choose.
+"""Questions about stories, with answers determined by the story: yes or no, how many, which first, choose.
 
     asked, outline = ask(rng, Teller())
     asked     # -> Asked("order", "Which sound is heard first?", "rain", ["dog barking", "rain"])
 
-The question is put before the story is told, so that its words give nothing away: every answer that is offered is
-right equally often, whatever classes the question names. Where a class has to be absent, several outlines are drawn
-alike, each gives a class, and only then it is drawn which of them is told.
+The question is sampled before the story, so that its words do not predict the answer: every answer that is offered
+is right equally often, whatever classes the question names. Where a class has to be absent, several outlines are
+sampled alike, each gives a class, and only then one of the outlines is chosen to be told.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qwen_audio.synthetic.sounds.stories import Outline, Story, Teller, alike, m
 from qwen_audio.synthetic.sounds.takes import UNITS
 
 NUMBERS = ("one", "two", "three", "four", "five")
-_RECORDED_TRIES = 100  # draws of outlines, before recorded classes are left out
+_RECORDED_TRIES = 100  # attempts at outlines before recorded classes are left out
 _YES_NO = ["yes", "no"]
 _LONGER = 1.6  # a sound lasts longer than another from this ratio on
 # Shapes of the stories of which a class is asked for.
@@ -58,7 +58,7 @@ def _any(rng: np.random.Generator, teller: Teller, recorded: bool) -> tuple[Outl
 
 
 def _behind(rng: np.random.Generator, teller: Teller, recorded: bool) -> tuple[Outline, str]:
-    """An outline with a sound that goes on, and that sound."""
+    """An outline with a continuous background sound, and that sound."""
     outline = teller.outline(rng, "over", recorded=recorded)
     return outline, outline.labels[-1]
 
@@ -71,7 +71,7 @@ def _apart(
 ) -> list[tuple[Outline, str]]:
     """`count` outlines with a class of each that is not, and is not taken for, one of the other outlines.
 
-    Where the recorded clips are of a few classes only, after some tries all of them are drawn without recorded ones.
+    If the recorded clips cover few classes only, all outlines are sampled without recorded clips after some tries.
     """
     for attempt in count_up():
         drawn = [draw(rng, teller, attempt < _RECORDED_TRIES) for _ in range(count)]
@@ -154,7 +154,7 @@ def _choice(rng: np.random.Generator, teller: Teller) -> tuple[Asked, Outline]:
         return Asked("choice", question, labels[outline.longest], _mixed(rng, labels)), outline
     behind = kind < 0.5
     drawn = _apart(rng, teller, 3 if behind else int(rng.integers(3, 6)), _behind if behind else _any)
-    # All were drawn alike, so any of them may be the one that is told.
+    # All were sampled alike, so any of them may be the one that is told.
     outline, label = drawn[rng.integers(len(drawn))]
     choices = _mixed(rng, [name for _, name in drawn])
     if behind:
@@ -167,12 +167,12 @@ _KINDS = {"presence": _presence, "count": _count, "order": _order, "choice": _ch
 
 
 def ask(rng: np.random.Generator, teller: Teller) -> tuple[Asked, Outline]:
-    """A question of one of the four kinds, each drawn equally often, and the outline of a story that answers it."""
+    """A question of one of the four kinds, each equally likely, and the outline of a story that answers it."""
     return _KINDS[_one(rng, tuple(_KINDS))](rng, teller)
 
 
 def holds(story: Story, outline: Outline) -> bool:
-    """Whether the story came out as its outline says: its classes, how often, and which one is clearly longest."""
+    """True if the story matches its outline: its classes, their counts, and the one that is clearly longest."""
     if sorted(story.labels) != sorted(outline.labels):
         return False
     if outline.times:

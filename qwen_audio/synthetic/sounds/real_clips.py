@@ -1,4 +1,4 @@
-"""Recorded clips as events of synthetic scenes, each with its licence and its id.
+"""Recorded clips as events of synthetic scenes, each with its licence and id.
 
 clips = RealClips("clips.jsonl")        # a manifest, or a folder with a folder of clips for each class
 clips.perform(rng, "rain", 4.0)         # -> Take
@@ -32,8 +32,8 @@ class RealClips:
     Args:
         path: a manifest, of which the `sound_event` rows are used; a folder with `manifest.jsonl`; or a folder whose
             folders are named by the class of the clips in them ("dog_barking" is read as "dog barking").
-        held_out: take the clips that training never gets: those of another split than "train", and every tenth of
-            those without a split. Else the others.
+        held_out: take the clips that training never uses: those of a split other than "train", and every tenth of
+            those without a split. Otherwise the rest.
 
     Raises ValueError where there is no such clip (and what `read_manifest` raises).
     """
@@ -62,7 +62,7 @@ class RealClips:
 
 
 def is_held_out(row: Example) -> bool:
-    """Whether a clip is kept from training: by its split, or by its id where it has none."""
+    """True if a clip is kept from training: by its split, or by its id where it has none."""
     if row.split:
         return row.split.lower() not in _TRAINING
     return zlib.crc32(row.id.encode()) % _HELD_OUT_PART == 0
@@ -85,9 +85,9 @@ def _rows(path: Path) -> list[Example]:
 
 
 def attribution(clips: Iterable[Example]) -> dict[str, Any]:
-    """Fields of an example in which these clips are heard: source, licences, and which clip each event is.
+    """Fields of an example that contains these clips: source, licences, and the clip of each event.
 
-    Nothing for no clips.
+    Empty for no clips.
     """
     clips = list(clips)
     if not clips:

@@ -1,6 +1,6 @@
-"""A story as a recording: its parts at levels at which all of them can be heard, a room, a microphone, noise.
+"""A story as a recording: its parts at levels at which all of them are audible, a room, a microphone, noise.
 
-stems = stems_of(story)               # None where an event would be drowned
+stems = stems_of(story)               # None where an event would be masked
 wave, conditions = record(rng, stems)
 """
 
@@ -44,7 +44,7 @@ def audibility(stems: Sequence[np.ndarray], rest: np.ndarray | None = None) -> l
 
 
 def stems_of(story: Story) -> list[np.ndarray] | None:
-    """Each part alone at its level, (n,) each; parts that are drowned are raised; None where that is not enough."""
+    """Each part alone at its level, (n,) each; masked parts are raised; None where that is not enough."""
     n = samples(story.seconds)
     stems = []
     for part in story.parts:
@@ -68,11 +68,10 @@ def stems_of(story: Story) -> list[np.ndarray] | None:
 
 
 def record(rng: np.random.Generator, stems: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
-    """The stems (n,) as one recording: (n,) float32 with a peak of 0.1 to 0.98, and how it was recorded.
+    """The stems (n,) as one recording: (n,) float32 with a peak of 0.1 to 0.98, and the recording conditions.
 
-    The conditions: "reverberation_s" and its level beside the
-    direct sound ("reverberation_level") if there is a room, "snr_db" if there is noise: the level of the sound
-    where it is active over the noise, exact.
+    The conditions: "reverberation_s" and its level relative to the direct sound ("reverberation_level") if there is a
+    room; "snr_db" if there is noise: the exact level of the sound, where it is active, over the noise.
     """
     conditions: dict[str, float] = {}
     wave = np.sum(stems, axis=0)
@@ -93,6 +92,6 @@ def record(rng: np.random.Generator, stems: Sequence[np.ndarray]) -> tuple[np.nd
 
 
 def surround(rng: np.random.Generator, wave: np.ndarray, least: float) -> tuple[np.ndarray, float]:
-    """(n,) in even noise, and the ratio in dB (12 to 45 above `least`) of its active level to the noise."""
+    """(n,) in stationary noise, and the ratio in dB (12 to 45 above `least`) of its active level to the noise."""
     snr = round(float(rng.uniform(12, 45) + least), 2)
     return augment.add_noise(wave, noise(rng, len(wave), slope(-rng.uniform(0, 6), 60)), snr), snr

@@ -1,4 +1,4 @@
-"""Sound scenes that are labelled exactly: events with their times, places, captions, questions, vocal sounds.
+"""Sound scenes with exact labels: events with their times, places, captions, questions, vocal sounds.
 
     SceneGenerator().sample(numpy.random.default_rng(0))   # -> Sample
 
@@ -33,18 +33,18 @@ TASK_WEIGHTS = {
     "acoustic_scene": 0.15,
     "vocal_sound": 0.10,
 }
-# Shapes of stories, by task; a question decides on its own (scene_questions.py).
+# Shapes of stories, by task; a question chooses its own (questions.py).
 _SHAPES = {
     "event_detection": {"free": 0.7, "single": 0.1, "sequence": 0.1, "over": 0.1},
     "audio_caption": {"single": 0.25, "count": 0.15, "sequence": 0.3, "over": 0.3},
 }
 _PLACE_CAPTIONS = 0.15  # of the captions tell of a place
-_RETELLINGS = 20  # of an outline, before another question is put
+_RETELLINGS = 20  # attempts at an outline before another question is sampled
 _VOCAL_SECONDS = (1.5, 4.0)
 
 
 class SceneGenerator:
-    """Draws clips of 0.5 to 11 s, each with one of the tasks of `TASK_WEIGHTS`."""
+    """Samples clips of 0.5 to 11 s, each with one of the tasks of `TASK_WEIGHTS`."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class SceneGenerator:
         """
         Args:
             tasks: shares of the tasks; None for those of `TASK_WEIGHTS`.
-            held_out: draw what training never meets: other combinations of classes in a clip, other places, and
+            held_out: sample what training never uses: other combinations of classes in a clip, other places, and
                 other persons. (The classes are the same, and a clip of one class differs by its performance only.)
             real: recorded clips that are mixed in as events: a manifest, or a folder (see `RealClips`). An example
-                in which one is heard has its source, its licence and, in `meta["real"]`, its id.
-            real_share: how often an event is one of these clips, 0 to 1.
+                that contains one has its source, its licence and, in `meta["real"]`, its id.
+            real_share: share of the events that are such clips, 0 to 1.
 
         Raises:
             ValueError: an unknown task, no weight above 0, a share outside 0 to 1, no such clips.
@@ -104,14 +104,14 @@ class SceneGenerator:
         return _example(rng, task, wave, caption(rng, story, style, conditions), story, meta)
 
     def _story(self, rng: np.random.Generator, shape: str) -> tuple[Story, list[np.ndarray]]:
-        """A story all of whose events can be heard, and its parts alone; one with a drowned event is told anew."""
+        """A story all of whose events are audible, and its parts alone; one with a masked event is sampled again."""
         while True:
             story = self.teller.tell(rng, shape)
             if stems := stems_of(story):
                 return story, stems
 
     def _asked(self, rng: np.random.Generator) -> tuple[Asked, Story, list[np.ndarray]]:
-        """A question and a story that answers it; one that cannot be told so that all is heard gives way."""
+        """A question and a story that answers it; a question without a fully audible story is replaced."""
         while True:
             asked, outline = ask(rng, self.teller)
             for _ in range(_RETELLINGS):

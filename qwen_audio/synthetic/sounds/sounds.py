@@ -2,8 +2,8 @@
 
     SoundGenerator().sample(numpy.random.default_rng(0))   # -> Sample
 
-A clip is one event, or two in sequence or at once (for captions and questions), heard as recordings are: at
-any level, with the microphone's and the room's colour, over some background noise or over digital silence.
+A clip is one event, or two in sequence or at once (for captions and questions), with the conditions of real
+recordings: any level, the colour of microphone and room, background noise or digital silence.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _WORDS = {
     "keyboard typing": ("someone", "is typing on a keyboard", "types on a keyboard"),
 }
 _USUAL = {"sneezing": 2}  # a sneeze is over in a moment: "A person sneezes."
-# Sounds that go on; the other ones can be heard over them.
+# Continuous sounds; the other ones are audible over them.
 _STEADY = (
     "rain",
     "sea waves",
@@ -71,7 +71,7 @@ BROKEN = (
     "dog barking", "baby crying", "sneezing", "rooster crowing", "whistling", "door knocking", "laughing", "coughing",
 )  # fmt: skip
 PAUSE = 0.25  # s: sounds of one class that are closer are one span
-_HELD_OUT_STREAM = 7  # the spawn key of what training never draws
+_HELD_OUT_STREAM = 7  # spawn key of the stream that training never uses
 
 
 class Event(NamedTuple):
@@ -83,17 +83,17 @@ class Event(NamedTuple):
 
 
 class SoundGenerator:
-    """Draws clips of 1.5 to 5 s, each with one of the three sound tasks."""
+    """Samples clips of 1.5 to 5 s, each with one of the three sound tasks."""
 
     def __init__(
         self, weights: dict[str, float] | None = None, *, held_out: bool = False, yes_no: bool = True
     ) -> None:
         """`weights`: shares of the tasks of `TASK_WEIGHTS`; ValueError for any other task.
 
-        `held_out`: another stream of random numbers. Every class is in training, and what makes one sound differ
-        from another is drawn from continuous ranges: no sound occurs twice, so there is nothing else to hold out.
-        `yes_no`: questions may be answered with yes or no; else all ask for the name of a sound, which is learned
-        much sooner.
+        `held_out`: another stream of random numbers. Every class is in training, and the parameters of a sound
+        are sampled from continuous ranges: no sound occurs twice, so there is nothing else to hold out.
+        `yes_no`: include yes-or-no questions; otherwise all ask for the name of a sound, which is learned much
+        sooner.
         """
         self.yes_no = yes_no
         weights = weights or TASK_WEIGHTS
@@ -172,16 +172,16 @@ def _perform(rng: np.random.Generator, event: Event) -> np.ndarray:
 
 
 def _record(rng: np.random.Generator, events: list[Event]) -> tuple[np.ndarray, list[list[Any]]]:
-    """The events as a recording, (n,) float32 with a peak between 0.1 and 0.98, and when they sound.
+    """The events as a recording, (n,) float32 with a peak between 0.1 and 0.98, and the spans in which they sound.
 
-    [class, start, end] in seconds, in order of start: where the event alone is within 30 dB of its loudest instant.
+    [class, start, end] in seconds, in order of start; within a span the event alone is within 30 dB of its peak level.
     """
     n = max(round(event.start * SAMPLE_RATE) + samples(event.seconds) for event in events)
     wave = np.zeros(n)
     spans: list[list[Any]] = []
     for k, event in enumerate(events):
         sound, at = _perform(rng, event), round(event.start * SAMPLE_RATE)
-        # Under another event the second one is softer; else levels differ, but both can be heard.
+        # Under another event the second one is softer; else levels differ, but both are audible.
         level = rng.uniform(0.15, 0.45) if k and event.start == 0 else rng.uniform(0.5, 1)
         wave[at : at + len(sound)] += level * sound
         pause = PAUSE if event.label in BROKEN else np.inf

@@ -1,10 +1,10 @@
-"""Stories: which events sound when in a clip (sound_recordings.py makes the clip itself).
+"""Stories: the events of a clip and their times (recordings.py makes the clip itself).
 
     story = Teller().tell(rng, "sequence")
 
 A story has a shape. "single": one event. "count": one class a known number of times. "sequence": two or three
-classes one after the other. "over": one or two events over a sound that goes on. "free": up to five classes
-anywhere. Every event can be heard: where it sounds it is stronger than all the rest in some octave.
+classes one after the other. "over": one or two events over a continuous sound. "free": up to five classes
+anywhere. Every event is audible: where it sounds it is stronger than all the rest in some octave.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from qwen_audio.synthetic.sounds.takes import EVENTS, UNITS, Take, perform, unit
 SHAPES = ("single", "count", "sequence", "over", "free")
 LONGEST = 10.0  # s
 MOST_COUNTED = 5
-# What can go on behind other sounds.
+# Continuous sounds, fit to be behind others.
 BEHIND = (
     "rain", "sea waves", "helicopter", "chainsaw", "fire crackling", "car engine", "wind", "white noise", "train",
     "birds singing", "crickets chirping",
 )  # fmt: skip
-# Groups in which one sound contains another or is taken for it: never two of a group in one clip or question.
+# Groups in which one sound contains another or is confused with it: never two of a group in one clip or question.
 _ALIKE = (
     ("rain", "white noise", "sea waves", "thunderstorm", "wind"),
     ("rain", "fire crackling"),
@@ -44,18 +44,18 @@ _ALIKE = (
 )  # fmt: skip
 _HELD_OUT_PART = 10  # every tenth combination of classes is kept for the held-out part
 _SHORT_GAP = 0.4  # s between two single sounds that are counted
-# How many classes a story has, with how often.
+# Number of classes of a story, with its weight.
 _NUMBERS: dict[str, tuple[list[int], list[float]]] = {
     "single": ([1], [1.0]), "sequence": ([2, 3], [0.65, 0.35]), "over": ([2, 3], [0.7, 0.3]),
     "free": ([1, 2, 3, 4, 5], [0.1, 0.3, 0.3, 0.2, 0.1]),
 }  # fmt: skip
-_TRIES = 50  # draws of classes before recorded clips are left out
+_TRIES = 50  # attempts at classes before recorded clips are left out
 
 
 class Part(NamedTuple):
     """One class in a story: where its take begins (s), the take, its level (dB).
 
-    behind: it goes on behind the others; countable: its spans are single sounds, such as barks.
+    behind: it is a continuous sound behind the others; countable: its spans are single sounds, such as barks.
     """
 
     label: str
@@ -67,7 +67,7 @@ class Part(NamedTuple):
 
     @property
     def spans(self) -> list[Span]:
-        """Where it sounds, in seconds from the start of the clip."""
+        """Spans in which it sounds, in seconds from the start of the clip."""
         at = round(self.start * SAMPLE_RATE)
         return [
             Span(self.label, round((at + a) / SAMPLE_RATE, 3), round((at + b) / SAMPLE_RATE, 3))
@@ -76,7 +76,7 @@ class Part(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """What a story is to tell, before any sound is made.
+    """The plan of a story, made before any audio.
 
     shape: of `SHAPES`; labels: its classes, in order for "sequence", the one that goes on last for "over"; times:
     how many times the first one is to sound as single sounds (0: as it comes); longest: the place among the labels
@@ -103,7 +103,7 @@ class Story(NamedTuple):
 
     @property
     def clips(self) -> list[Example]:
-        """The recordings that are heard in it."""
+        """The recorded clips in it."""
         return [part.take.clip for part in self.parts if part.take.clip]
 
     @property
@@ -113,9 +113,9 @@ class Story(NamedTuple):
 
 
 def alike(a: str, b: str) -> bool:
-    """Whether one of the two classes can be taken for the other, or holds it.
+    """True if one of the two classes can be confused with the other, or contains it.
 
-    Of a recorded class that is not known here its words tell: "dog" may be the same as "dog barking".
+    An unknown class of a recorded clip is compared by its words: "dog" may be the same as "dog barking".
     """
     if a == b or any(a in group and b in group for group in _ALIKE):
         return True
@@ -124,19 +124,19 @@ def alike(a: str, b: str) -> bool:
 
 
 def held_out_combination(labels: Sequence[str]) -> bool:
-    """Whether the classes together belong to the held-out part; it does not depend on their order."""
+    """True if the classes together belong to the held-out part; it does not depend on their order."""
     return zlib.crc32("|".join(sorted(labels)).encode()) % _HELD_OUT_PART == 0
 
 
 def _fits(labels: Sequence[str], held_out: bool) -> bool:
-    """Whether the classes can be told apart, and, if there are several, belong to the wanted part."""
+    """True if the classes are distinct to a listener and, if there are several, belong to the wanted split."""
     if any(alike(a, b) for k, a in enumerate(labels) for b in labels[:k]):
         return False
     return len(labels) == 1 or held_out_combination(labels) == held_out
 
 
 class Teller:
-    """Draws stories.
+    """Samples stories.
 
     Args:
         held_out: combinations of classes from the held-out part.
@@ -149,9 +149,9 @@ class Teller:
     def outline(
         self, rng: np.random.Generator, shape: str, several: int | None = None, recorded: bool = True
     ) -> Outline:
-        """What a story of that shape tells: its classes, and how often a counted one sounds.
+        """Sample the outline of a story of that shape: its classes, and the count of a counted one.
 
-        several: how many classes; None draws it. recorded: with classes of recorded clips, where there are some.
+        several: number of classes; None samples it. recorded: with classes of recorded clips, where there are some.
         Raises ValueError for an unknown shape.
         """
         if shape not in SHAPES:
@@ -180,7 +180,7 @@ class Teller:
     def _draw(
         self, rng: np.random.Generator, count: int, behind: bool = False, recorded: bool = True
     ) -> list[str]:
-        """`count` classes, some of recorded clips; with `behind` the last one is a procedural one that goes on."""
+        """`count` classes, some of recorded clips; with `behind` the last one is a continuous procedural one."""
         for attempt in count_up():
             # A few recorded classes may not give a combination that fits: after some tries there are none.
             share = self.share if self.real and recorded and attempt < _TRIES else 0.0
@@ -258,7 +258,7 @@ def _length(performed: Take) -> float:
 
 
 def most_counted(label: str, shape: str) -> int:
-    """How many times a class of `UNITS` can always be told in a story of that shape, up to `MOST_COUNTED`."""
+    """The largest count that a class of `UNITS` always reaches in a story of that shape, up to `MOST_COUNTED`."""
     most, room_for = (MOST_COUNTED, LONGEST - 1.0) if shape == "count" else (3, LONGEST - 2.0)
     longest = UNITS[label][1] + 2 * FRAME / SAMPLE_RATE
     return max(1, min(most, int((room_for + _SHORT_GAP) / (longest + _SHORT_GAP))))

@@ -1,4 +1,4 @@
-"""Takes: single performances of an event class, cut so that it is known when they sound and when they do not.
+"""Takes: single performances of an event class, cut so that their sounding spans are known exactly.
 
     take(rng, EVENTS["dog barking"], 3.0, pause=0.25)   # -> Take(wave, spans)
 
@@ -23,7 +23,7 @@ EVENTS: dict[str, Model] = CLASSES | {"laughing": laughing, "coughing": coughing
 _EDGE = 32  # samples of the ramps where a span is cut out
 _SHORTEST = 0.03  # s: shorter stretches are no event of their own
 
-# What can be counted: the pause that ends ONE bark, knock ..., and a length (s) that two of them together exceed.
+# Countable classes: the pause that ends ONE bark, knock ..., and a length (s) that two of them together exceed.
 UNITS = {
     "dog barking": (0.03, 0.26), "sneezing": (0.25, 1.3), "rooster crowing": (0.2, 3.0), "door knocking": (0.03, 0.11),
     "coughing": (0.03, 0.45),
@@ -69,7 +69,7 @@ def cut(wave: np.ndarray, pause: float) -> Take:
 
 
 def take(rng: np.random.Generator, model: Model, seconds: float, pause: float) -> Take:
-    """A performance of at most `seconds`; one that is silent (a bark that came too late) is played again."""
+    """A performance of at most `seconds`; one that is silent (a bark that came too late) is performed again."""
     while True:
         wave = model(rng, samples(seconds))
         if np.abs(wave).max() > 1e-6:

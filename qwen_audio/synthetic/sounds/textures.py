@@ -1,7 +1,7 @@
-"""Backgrounds of acoustic scenes: what goes on all the time in a cafe, on a street, in a kitchen.
+"""Backgrounds of acoustic scenes: the constant sound of a cafe, a street, a kitchen.
 
 Each texture takes a generator and a length in samples and returns (n,) float at 16 kHz, at any level, as the
-event models do.  They are built from noise, resonances and syllables of no language; no recording is inside.
+event models do.  They are built from noise, resonances and syllables of no language; the code holds no recording.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _level(wave: np.ndarray) -> np.ndarray:
 
 
 def _talker(rng: np.random.Generator, n: int) -> np.ndarray:
-    """One voice that says nothing: 4 to 6 syllables a second, each a vowel of its own, pauses, a falling pitch."""
+    """One voice without words: 4 to 6 syllables a second, each a vowel of its own, pauses, a falling pitch."""
     pitch = rng.uniform(95, 230)
     tone = harmonic(pitch * drift(rng, n, 3, 0.85, 1.2), 1.2)
     track, at = np.zeros(n), rng.uniform(0, 0.2)
@@ -59,7 +59,7 @@ def _talker(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def babble(rng: np.random.Generator, n: int) -> np.ndarray:
-    """A crowd that talks: nine to fifteen voices, near and far, none of which can be understood."""
+    """A crowd that talks: nine to fifteen voices, near and far, none intelligible."""
     m = samples(_BABBLE_S)
     talkers = [_talker(rng, m) for _ in range(3)]
     crowd, copies = np.zeros(n), -(-n // m) + 1

@@ -1,9 +1,9 @@
-"""Procedural vocal sounds that are no speech: laughter, sigh, cough, throat clearing, sneeze and sniff.
+"""Procedural non-speech vocal sounds: laughter, sigh, cough, throat clearing, sneeze and sniff.
 
 A source (a glottal tone, breath noise, a burst) through the resonances of a vocal tract of the person's size.
 Each model takes a generator, a length in samples and a person, and returns (n,) float at 16 kHz, at any level.
-They have the timing, the pitch and the bands of such sounds in people; a listener will take them for a
-synthesiser's.  Sneeze is the model of `sound_models`, with the person's pitch left to chance.
+They have the timing, the pitch and the bands of such human sounds, but are recognisable as synthetic.
+Sneeze is the model of models.py, with a random pitch.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from qwen_audio.synthetic.sounds.acoustics import (
 )
 from qwen_audio.synthetic.sounds.models import sneeze
 
-PERSONS = 500  # persons there are, each with one size and one voice for good
-_PERSON_SEED = 20_231_107  # what makes a person's voice depend on the number alone
+PERSONS = 500  # number of persons, each with a fixed size and voice
+_PERSON_SEED = 20_231_107  # makes a person's voice depend on the number alone
 
 
 class Person(NamedTuple):
@@ -100,7 +100,7 @@ def _laughter(rng: np.random.Generator, n: int, who: Person) -> np.ndarray:
             call = filtered(voice * (0.0 if voiceless else 1.0) + air * (1.0 if voiceless else 0.35), vowel)
             place(track, at, call, (1 - 0.7 * gone) * rng.uniform(0.8, 1) * (0.6 if k == 0 else 1))
             at += rng.uniform(0.95, 1.05) / rate
-        if rng.random() < 0.6 and at < n / SAMPLE_RATE - 0.4:  # the breath drawn after a bout
+        if rng.random() < 0.6 and at < n / SAMPLE_RATE - 0.4:  # the breath in after a bout
             m = samples(rng.uniform(0.25, 0.45))
             gasp = filtered(noise(rng, m, band(900, 5000, 1)), tract(who, _AH, 2.5, 0.2))
             place(track, at, gasp * curve(m, (0, 0), (0.6, 1), (1, 0)), 0.25)
@@ -112,7 +112,7 @@ def _laughter(rng: np.random.Generator, n: int, who: Person) -> np.ndarray:
 
 
 def _sigh(rng: np.random.Generator, n: int, who: Person) -> np.ndarray:
-    """A breath drawn softly, then let go for about a second: noise that sinks, now and then with some voice."""
+    """A soft breath in, then out for about a second: noise that sinks, now and then with some voice."""
     track, at = np.zeros(n), rng.uniform(0, 0.1)
     vowel = (_AH, _UH)[rng.integers(2)]
     if rng.random() < 0.6:
@@ -215,7 +215,7 @@ VOCAL: dict[str, Callable[[np.random.Generator, int, Person], np.ndarray]] = {
 
 
 def anyone(rng: np.random.Generator, held_out: bool = False) -> Person:
-    """A person drawn at random: every tenth one belongs to the held-out part."""
+    """A random person: every tenth one belongs to the held-out part."""
     number = int(rng.integers(PERSONS // 10)) * 10
     return person(number if held_out else number + int(rng.integers(1, 10)))
 

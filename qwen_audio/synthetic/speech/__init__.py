@@ -1,1 +1,1 @@
-"""Speech that labels itself: texts, voices, word times, speakers, commands."""
+"""Synthetic speech with exact labels: texts, voices, word times, speakers, commands."""

@@ -1,6 +1,6 @@
 """English commands with intents and slots, and sentences with named entities, from templates.
 
-A slot is written `{table}` or `{type:table}`; what fills it is the annotation.  Every command has a slot, so that
+A slot is written `{table}` or `{type:table}`; its value is the annotation.  Every command has a slot, so that
 each intent has held-out commands too.  Everything is spelled as it is spoken (no digits), in lower case.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from qwen_audio.synthetic.speech.held_out import is_held_out
 
-# Scenario, action, and what is said; one line of templates for each intent, separated by "|".
+# Scenario, action, and wording; one line of templates for each intent, separated by "|".
 _INTENTS = """
 alarm set: set an alarm for {time} | wake me up at {time} {date} | i need an alarm {date} at {time}
 alarm remove: cancel the alarm for {time} | delete my {time} alarm | remove the alarm {date}
@@ -96,14 +96,14 @@ _ENTITY_VALUES = {
 # Behind "at the": names without their own article.
 _ENTITY_VALUES["bare"] = _ENTITY_VALUES["organization"].replace("the ", "")
 _SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
-# What is said in front of a value and is no part of it.
+# Words in front of a value that are not part of it.
 _IN_FRONT = {"date": "on ", "organization": "the "}
-# Tables whose words are said, so that they are no unseen words (utterances.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (_INTENTS, _ENTITY_TEMPLATES, _VALUES, _ENTITY_VALUES, _IN_FRONT)
 
 
 class Command(NamedTuple):
-    """What is said, its scenario and action, and its slots: type -> value, or values where it occurs twice."""
+    """Words, scenario and action of a command, and its slots: type -> value, or values where it occurs twice."""
 
     text: str
     scenario: str

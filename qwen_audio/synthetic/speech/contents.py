@@ -1,4 +1,4 @@
-"""The spoken tasks about what is said: translation, overlap, dialects, entities, intents, keywords.
+"""The spoken tasks about content: translation, overlap, dialects, entities, intents, keywords.
 
 Every function takes (rng, held_out) and returns a `Draft`, or raises `Unusable` with the reason as its text.
 """
@@ -52,7 +52,7 @@ def overlap(rng: np.random.Generator, held_out: bool) -> Draft:
         parts.append((start, wave))
         said = text.join(language, words)
         spans.append(Span(f"speaker {number}", lead + start, lead + start + seconds, said))
-        # far enough behind for the order of starts to be heard
+        # far enough behind for the order of starts to be audible
         start += float(np.clip(rng.uniform(0.2, 0.7) * seconds, 0.3, max(0.3, seconds - 0.3)))
     end = max(at + wave.size / SAMPLE_RATE for at, wave in parts)
     joined = " | ".join(span.text or "" for span in spans)
@@ -126,7 +126,7 @@ def intent(rng: np.random.Generator, held_out: bool) -> Draft:
 def keyword(rng: np.random.Generator, held_out: bool) -> Draft:
     """A single keyword (in other languages than English a digit), or keywords with times among other words.
 
-    The choices say which words are asked for: a single one and keywords among others are of the same list.
+    The choices give the words that are asked for; single keywords and those among other words use the same list.
     """
     who = draw_identity(rng, held_out=held_out)
     if rng.random() < 0.5:

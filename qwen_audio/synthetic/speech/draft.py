@@ -1,4 +1,4 @@
-"""What the makers of spoken tasks share: a draft of a sample, random choices, one utterance."""
+"""Shared parts of the spoken tasks: a draft of a sample, random choices, one utterance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qwen_audio.synthetic.speech.voices import Clip, Identity, Manner, draw_iden
 
 
 class Unusable(Exception):
-    """The attempt gave nothing that can be used; the text is a key of `SpokenGenerator.dropped`."""
+    """The attempt gave nothing usable; the text is a key of `SpokenGenerator.dropped`."""
 
 
 @dataclass
 class Draft:
-    """What a task made: waves with the silence in front of each (s), and the fields of the example."""
+    """The result of a task: waves with the silence in front of each (s), and the fields of the example."""
 
     waves: list[tuple[np.ndarray, float]]
     fields: dict[str, Any] = field(default_factory=dict)

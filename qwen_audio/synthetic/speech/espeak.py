@@ -1,8 +1,8 @@
-"""Speech from espeak-ng, through ctypes: samples and the true start time of every word.
+"""Speech from espeak-ng, through ctypes: waveform and the true start time of every word.
 
 The shared library and its data come from the `espeakng-loader` wheel.  The library is loaded on first use
 in each process and works synchronously (it starts no thread), so forked and spawned workers are safe.
-Word ends are not told by espeak: a word ends where the next one starts, or where its energy ends before a
+espeak does not report word ends: a word ends where the next one starts, or where its energy ends before a
 pause.
 """
 
@@ -39,12 +39,12 @@ _PAUSE = 12  # frames without energy at the end of a word that make a pause; the
 
 
 class EspeakError(ValueError):
-    """espeak-ng could not do what was asked (unknown voice, missing library, failed synthesis)."""
+    """espeak-ng could not serve a request (unknown voice, missing library, failed synthesis)."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How to speak. `language` and `variant` name files of the espeak data; the rest are espeak's own scales.
+    """Voice settings. `language` and `variant` name files of the espeak data; the rest are espeak's own scales.
 
     rate: words per minute (80..450); pitch and pitch_range: 0..100 (50 is the voice's own); volume: 0..200;
     word_gap: extra pause between words in units of 10 ms (espeak scales it with the rate).
@@ -64,7 +64,7 @@ class Speech:
     """Trimmed speech: `wave` (n,) float32 in -1..1 at `ESPEAK_RATE`, and (start, end) seconds of every word.
 
     `times` is None where espeak gave no event for some word: it speaks a few frequent pairs ("of the") as one
-    word, and then nothing true can be said about the boundary inside. Chinese compounds are parted by syllable.
+    word, and then the boundary inside is unknown. Chinese compounds are split by syllable.
     """
 
     wave: np.ndarray
@@ -187,7 +187,7 @@ def _current() -> _Engine:
 
 
 def reset() -> None:
-    """Forget everything spoken so far: what follows is the same, sample by sample, in any process.
+    """Reset the state of espeak-ng: the speech that follows is the same, sample by sample, in any process.
 
     espeak-ng carries the phase of its pitch flutter and of its noise from one utterance to the next, and has
     no call that rewinds them, so the library is unloaded and loaded again (about a millisecond).
@@ -207,7 +207,7 @@ def variants() -> list[str]:
 
 
 def phonemes(text: str, language: str) -> str:
-    """How `text` is pronounced, in IPA, in an espeak language or accent.
+    """Pronunciation of `text`, in IPA, in an espeak language or accent.
 
     Raises EspeakError for an unknown language.
     """
@@ -266,7 +266,7 @@ def _match(words: Sequence[str], events: list[tuple[int, int]], gap: int) -> lis
 
 
 def _active_frames(wave: np.ndarray) -> np.ndarray:
-    """Whether each whole 5 ms frame of `wave` (n,) is louder than silence: (n // _FRAME,) bool."""
+    """Mask of the whole 5 ms frames of `wave` (n,) that are louder than silence: (n // _FRAME,) bool."""
     frames = wave[: wave.size // _FRAME * _FRAME].reshape(-1, _FRAME)
     energy = np.einsum("ij,ij->i", frames, frames)
     return energy > max(float(energy.max(initial=0.0)) * 10 ** (_SILENCE_DB / 10), 1e-9)

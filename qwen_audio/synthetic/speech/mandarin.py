@@ -1,4 +1,4 @@
-"""Where characters start inside a Chinese compound, from the phonemes that espeak tells.
+"""Start times of characters inside a Chinese compound, from the phonemes that espeak reports.
 
 espeak speaks a compound as one word and gives no event for the characters in it.  A character is one syllable, so
 its start is the phoneme that opens the syllable.
@@ -16,9 +16,9 @@ _CODA_ONLY, _CODA_OR_ONSET = "ŋ", "n"
 
 
 def syllable_starts(phonemes: Sequence[tuple[int, str]], count: int) -> list[int] | None:
-    """Samples at which the syllables of a word start, or None if they are not `count` or cannot be told apart.
+    """Samples at which the syllables of a word start, or None if they are not `count` or are ambiguous.
 
-    `phonemes` are (first sample, IPA) in order; those of no sound have an empty name.
+    `phonemes` are (first sample, IPA) in order; silent ones have an empty name.
     """
     sounds = [(sample, name) for sample, name in phonemes if name]
     cores = [i for i, (_, name) in enumerate(sounds) if _VOWELS & set(name)]
@@ -41,7 +41,7 @@ def syllable_starts(phonemes: Sequence[tuple[int, str]], count: int) -> list[int
 def part_compounds(
     starts: list[int | None], sounds: Sequence[tuple[int, str]], size: int, active: np.ndarray, frame: int
 ) -> None:
-    """Fill in the starts of characters inside compounds, by syllable, where they can be told.
+    """Fill in the starts of characters inside compounds, by syllable, where they are unambiguous.
 
     Args:
         starts: first sample of every character, None where espeak gave none; changed in place.

@@ -1,10 +1,10 @@
-"""Questions about spoken words and when they are said, on synthetic speech: `audio_qa` beside transcription.
+"""Questions about spoken words and their times, on synthetic speech: `audio_qa` beside transcription.
 
     SpeechQuestionGenerator().sample(numpy.random.default_rng(0))   # -> Sample
 
 The paper asks whether word times help question answering (Table 5); that needs questions whose answers lie in the
 words and in their times. The kind of question is in `meta["kind"]`: those of `CONTENT_KINDS` need the words and their
-order alone, those of `TIME_KINDS` need to know when. Distortions that move time (a change of speed) would make the
+order alone, those of `TIME_KINDS` need times. Distortions that move time (a change of speed) would make the
 answers of the latter wrong: give the source `augment_share: 0`.
 """
 
@@ -36,7 +36,7 @@ class _Asked(NamedTuple):
 
 
 class SpeechQuestionGenerator:
-    """Draws spoken words (`SpeechGenerator`) with a question about them.
+    """Samples spoken words (`SpeechGenerator`) with a question about them.
 
     Args:
         questions: kind of question -> weight, see QUESTION_KINDS (None: all alike).
@@ -105,7 +105,7 @@ class SpeechQuestionGenerator:
 
 
 def _once(words: Sequence[Word]) -> list[int]:
-    """Places of the words that are said only once."""
+    """Indices of the words that occur only once."""
     said = [word.word for word in words]
     return [i for i, word in enumerate(said) if said.count(word) == 1]
 
@@ -151,7 +151,7 @@ def _order(rng: np.random.Generator, words: Sequence[Word], known: Sequence[str]
 
 
 def _second(rng: np.random.Generator, words: Sequence[Word], known: Sequence[str]) -> _Asked | None:
-    """Whole seconds from the start of the recording to that of the word, where they are not in doubt."""
+    """Whole seconds from the start of the recording to that of the word, where rounding leaves no doubt."""
     places = [i for i in _once(words) if _SURE < words[i].start % 1 < 1 - _SURE]
     if not places:
         return None

@@ -1,7 +1,7 @@
-"""What the speakers of the spoken tasks say: whole sentences of eight languages, dialects, keywords.
+"""Texts of the spoken tasks: whole sentences of eight languages, dialects, keywords.
 
 Six languages come from the parallel grammar, Japanese (in kana) and Korean from a grammar of their own;
-a part of the utterances are random words.  Words are returned as they are heard: lower case, no punctuation.
+a part of the utterances are random words.  Words are returned in spoken form: lower case, no punctuation.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def utterance(rng: np.random.Generator, language: str, *, held_out: bool = False
 def dialect_utterance(
     rng: np.random.Generator, language: str, dialect: str, *, held_out: bool = False
 ) -> list[str]:
-    """What a speaker of a dialect says: any sentence, but in French two numbers whose names tell the dialect.
+    """An utterance in a dialect: any sentence, but in French two numbers whose names identify the dialect.
 
-    No single number tells all three apart: 70 to 79 and 90 to 99 set France apart, 80 to 89 Switzerland.
+    No single number separates all three: 70 to 79 and 90 to 99 set France apart, 80 to 89 Switzerland.
     """
     if language != "fr":
         return sentence(rng, language, held_out=held_out)
@@ -82,7 +82,7 @@ def _keyword_sounds(accent: str) -> dict[str, str]:
 
 @lru_cache(maxsize=65536)
 def holds_keyword(word: str, accent: str) -> bool:
-    """Whether a word is a keyword, sounds like one, or has one in it, in spelling or in an espeak accent."""
+    """True if a word is, sounds like or contains a keyword, in spelling or in an espeak accent."""
     if word in KEYWORDS or word in NEAR_KEYWORDS:
         return True
     if any(len(keyword) >= _SPELLED and keyword in word for keyword in KEYWORDS):
@@ -92,7 +92,7 @@ def holds_keyword(word: str, accent: str) -> bool:
 
 
 def unlabelled_keyword(words: list[str], spots: list[int], accent: str) -> str | None:
-    """A keyword that is heard in `words` more often than those at `spots` have it: across two words, say."""
+    """A keyword that sounds in `words` more often than at `spots`, for example across two words; or None."""
     heard, known = _sounds(" ".join(words), accent), _keyword_sounds(accent)
     for keyword, sound in known.items():
         # "forward" has a "four" of its own
@@ -104,9 +104,9 @@ def unlabelled_keyword(words: list[str], spots: list[int], accent: str) -> str |
 def keyword_utterance(
     rng: np.random.Generator, accent: str = "en-us", *, held_out: bool = False
 ) -> tuple[list[str], list[int]]:
-    """English words with one to three different keywords among other words, and where the keywords stand.
+    """English words with one to three different keywords among other words, and the positions of the keywords.
 
-    No other keyword is heard in `accent`, inside a word or across two.  The other words are split as those of
+    No other keyword sounds in `accent`, inside a word or across two.  The other words are split as those of
     random utterances are.
     """
     while True:

@@ -1,4 +1,4 @@
-"""The spoken tasks about who speaks and how: language, gender, age, identity, turns, emotion.
+"""The spoken tasks about the speaker: language, gender, age, identity, turns, emotion.
 
 Every function takes (rng, held_out) and returns a `Draft`, or raises `Unusable` with the reason as its text.
 """

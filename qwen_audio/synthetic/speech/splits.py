@@ -1,7 +1,7 @@
-"""What plain speech says, split: held-out texts are never said in training, and some of their words are new.
+"""Split of the texts of plain speech: held-out texts never occur in training, and some of their words are new.
 
-A text of several words is split by its letters.  A single word cannot be parted so (training has to say every
-word of its vocabulary), so a held-out single word is one that training does not have at all, and no digit.
+A text of several words is split by its letters.  A single word cannot be split so (training needs every word
+of its vocabulary), so a held-out single word is one that training does not have at all, and not a digit.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from qwen_audio.synthetic.speech import commands, tables, translation_frames, tr
 from qwen_audio.synthetic.speech import words as text
 from qwen_audio.synthetic.speech.held_out import is_held_out
 
-UNSEEN_WORDS = {"en": 1500}  # how many words after the usual vocabulary only held-out texts have
+UNSEEN_WORDS = {"en": 1500}  # number of words after the usual vocabulary that only held-out texts have
 _OTHER_UNSEEN_WORDS = 150
 _UNSEEN_SHARE = 0.25  # of the random words of a held-out text
 
 
 @lru_cache(maxsize=1)
 def _tables() -> str:
-    """All tables and templates that something is said from, in small letters, without the names of slots."""
+    """All tables and templates of spoken texts, in lower case, without the names of slots."""
     found: list[str] = []
 
     def collect(value: object) -> None:
@@ -79,7 +79,7 @@ def _sets(language: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def belongs(language: str, words: list[str], held_out: bool) -> bool:
-    """Whether a text belongs to the part that is asked for: held out or training."""
+    """True if a text belongs to the given split: held out or training."""
     known, unseen = _sets(language)
     if not unseen.isdisjoint(words):
         return held_out
@@ -92,10 +92,10 @@ def belongs(language: str, words: list[str], held_out: bool) -> bool:
 def speech_words(
     rng: np.random.Generator, language: str, kind: str, *, size: int | None = None, held_out: bool = False
 ) -> list[str]:
-    """The words of one utterance of a kind of `speech.KINDS`.
+    """The words of one utterance of a kind of `transcribed.KINDS`.
 
-    `size`: words of the vocabulary (None: the usual number).  Where it is given, held-out texts too have no other
-    words, and single ones are not split.
+    `size`: words of the vocabulary (None: the usual number).  Where it is given, held-out texts have no other words
+    either, and single words are not split.
     """
     while True:
         words, random = _draw(rng, language, kind, size)
@@ -116,7 +116,7 @@ def random_utterance(rng: np.random.Generator, language: str, *, held_out: bool 
 
 
 def _draw(rng: np.random.Generator, language: str, kind: str, size: int | None) -> tuple[list[str], bool]:
-    """Words of an utterance, and whether they are random words of the vocabulary."""
+    """Words of an utterance, and True if they are random words of the vocabulary."""
     digits = rng.random()
     match kind:
         case "words":

@@ -1,9 +1,9 @@
-"""The spoken tasks beside plain transcription: one generator, exact labels, everything made on the spot.
+"""The spoken tasks beside plain transcription: one generator with exact labels.
 
-What decides a label is always in the sound: a translation's sentence is spoken, a dialect's phonemes differ from
+The cue for each label is always in the audio: a translation's sentence is spoken, a dialect's phonemes differ from
 those of every other dialect offered, gender and age are in pitch and formants, an identity is the same voice in
 every clip, an emotion changes rate, pitch, range and effort together, and the times of turns, utterances and
-keywords are those at which the samples were put.
+keywords are those at which the samples were placed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qwen_audio.format.example import SYNTHETIC_SOURCE
 from qwen_audio.synthetic.speech import contents, espeak, speakers
 from qwen_audio.synthetic.speech.draft import Draft, Unusable
 
-# Tasks and how often each is drawn; longer and harder ones more often.
+# Tasks and their weights; longer and harder ones more often.
 TASKS = {
     "speech_translation": 3.0,
     "overlapped_asr": 1.5,
@@ -56,13 +56,13 @@ _ATTEMPTS = 40
 
 
 class SpokenGenerator:
-    """Draws samples of the spoken tasks; see the module's description.
+    """Generates samples of the spoken tasks; see the module's description.
 
     Args:
         tasks: slug -> weight, out of `TASKS` (None: all, with its weights).
-        held_out: draw speakers and sentences that training never has, and, in English, unseen words.
+        held_out: use speakers and sentences that training never has, and, in English, unseen words.
 
-    `dropped` counts attempts that were thrown away, by reason: "silent" (no sound), "unmatched" (espeak gave no
+    `dropped` counts discarded attempts, by reason: "silent" (no sound), "unmatched" (espeak gave no
     time for a keyword), "alike" (a sentence that two dialects say alike), "too_long".
 
     Raises ValueError for an unknown task, or weights that are negative or sum to nothing.

@@ -1,4 +1,4 @@
-"""Tables of what the speakers of the spoken tasks say: languages, dialects, keywords, clauses, French numbers."""
+"""Tables for the texts of the spoken tasks: languages, dialects, keywords, clauses, French numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KEYWORDS = (
 )
 KEYWORDS = tuple(_KEYWORDS.split())
 
-# Words that sound like a keyword in some accent, where their phonemes do not tell.
+# Words that sound like a keyword in some accent, where their phonemes do not show it.
 _NEAR_KEYWORDS = (
     "know won to too for fore ate write of wright read ford none knows nose own oh owe eye bad bet but boat"
 )
@@ -65,7 +65,7 @@ _TEENS = ("dix", "onze", "douze", "treize", "quatorze", "quinze", "seize", "dix-
 FRENCH_THINGS = ("pages", "livres", "euros", "maisons", "voitures", "tables", "chevaux", "billets", "pommes")
 FRENCH_STARTS = ("il y a", "nous avons", "elle a vu", "je voudrais", "ils ont vendu", "on a compté")
 
-# Tables whose words are said, so that they are no unseen words (utterances.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (
     LANGUAGE_NAMES,
     DIALECTS,

@@ -1,7 +1,7 @@
-"""Synthetic speech with exact transcripts and exact word times: the endless supply of spoken training data.
+"""Synthetic speech with exact transcripts and exact word times, for spoken training data without end.
 
 One sample is one speaker saying one of four kinds of utterance: random words in one breath, a template
-sentence, words or digits spoken one by one with gaps, or a single word.  The voice is drawn from espeak's
+sentence, words or digits spoken one by one with gaps, or a single word.  The voice is sampled from espeak's
 accents and variants, and resampling by a random factor moves pitch and formants together, so that voices vary
 continuously.
 """
@@ -50,7 +50,7 @@ ACCENTS = {
 }
 # Variants that sound like people: no whispering, croaking or robots, and none with breath, whose noise is not
 # the same every time.
-# Two registers, drawn equally often: most variants have a low pitch.
+# Two registers, equally likely: most variants have a low pitch.
 VARIANTS = {
     "low": (
         "m1 m2 m3 m4 m5 m6 m7 m8 klatt klatt2 klatt3 klatt4 klatt5 klatt6 Alex Andy Denis Diogo Gene "
@@ -83,18 +83,18 @@ def voice_settings(language: str, register: str, held_out: bool) -> tuple[tuple[
 
 
 class SpeechGenerator:
-    """Draws spoken samples; see the module's description.
+    """Generates spoken samples; see the module's description.
 
     Args:
         vocabulary_size: English words beside digits and number words (None: 2,500); other languages have 300.
-            Where it is given, held-out English too has no other words.
+            Where it is given, held-out English has no other words either.
         languages: language code -> weight.
         tasks: "asr" and "word_timestamps" -> weight; the answer's form, the audio is the same.
         kinds: kind of utterance -> weight, see `KINDS`.
-        held_out: draw voices and texts that training never has (see `utterances`).
+        held_out: use voices and texts that training never has (see splits.py).
         max_seconds: no sample is longer.
 
-    `dropped` counts utterances thrown away so far, by reason: "unmatched" (espeak gave no time for some word
+    `dropped` counts utterances discarded so far, by reason: "unmatched" (espeak gave no time for some word
     of a word_timestamps sample), "too_long", "silent".
 
     Raises ValueError for an unknown name or weights that are not positive in sum.
@@ -207,7 +207,7 @@ def _assemble(
 ) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """Pieces with silences around and between them: (n,) float32 at 16 kHz, and the times of the words in it.
 
-    Playing `factor` times faster scales every time by 1 / factor; the silences are drawn in final seconds.
+    Playing `factor` times faster scales every time by 1 / factor; the silences are sampled in final seconds.
     """
     edges = rng.uniform(0.0, 0.3, size=2)
     if rng.random() < 0.1:

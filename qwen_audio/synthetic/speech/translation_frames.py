@@ -1,6 +1,6 @@
-"""The sentences of the parallel grammar (parallel.py): six lines for each, one in every language.
+"""The sentences of the parallel grammar (translations.py): six lines for each, one in every language.
 
-The lines are in the order of `LANGUAGES` in parallel_words.py.  Slots: {S} a person, {N} a name, {O} a thing with
+The lines are in the order of `LANGUAGES` in translation_words.py.  Slots: {S} a person, {N} a name, {O} a thing with
 "a", "this" or "my", {X} the same as a subject ("this" or "my"), {I} a thing with "a"; the others are rows of a
 table, see `TABLES`.  Behind a dot stands the form: {O.acc} the accusative, {V.past} a form of the verb, {E.S} an
 adjective that agrees with {S}, {L.bare} a place without its preposition.
@@ -164,7 +164,7 @@ aujourd'hui, {H} à {C}
 oggi {H} a {C}
 """
 
-# Which table of parallel_words.py fills a slot, and the slots that are named entities.
+# Which table of translation_words.py fills a slot, and the slots that are named entities.
 TABLES = {
     "V": "VERBS", "P": "PLACES", "W": "PAST", "F": "FUTURE", "D": "DOING", "R": "RECEIVERS", "M": "MODALS",
     "A": "ACTIVITIES", "E": "MOODS", "C": "CITIES", "N": "NAMES", "G": "AGES", "B": "DEGREES",
@@ -179,5 +179,5 @@ ENTITY_TYPES = {
     "T": "time",
     "G": "number",
 }
-# Tables whose words are said, so that they are no unseen words (utterances.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (FRAMES, TABLES, ENTITY_TYPES)

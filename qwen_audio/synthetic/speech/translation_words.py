@@ -1,4 +1,4 @@
-"""The words of the parallel grammar (parallel.py): one row is one meaning in six languages.
+"""The words of the parallel grammar (translations.py): one row is one meaning in six languages.
 
 Columns, separated by "|", are in the order of `LANGUAGES`.  A noun is written with its grammatical gender (in
 Chinese with its measure word); a verb with the forms that the sentences need; everything else is a whole
@@ -81,7 +81,7 @@ to my brother | meinem Bruder | 我弟弟 | a mi hermano | à mon frère | a mio
 to our neighbor | unserem Nachbarn | 我们的邻居 | a nuestro vecino | à notre voisin | al nostro vicino
 """
 
-# What people do to things. English: base, past; German: infinitive, participle; Chinese: verb;
+# Verbs with things as objects. English: base, past; German: infinitive, participle; Chinese: verb;
 # Spanish: past, future; French and Italian: participle, future.
 VERBS = """
 buy bought | kaufen gekauft | 买 | compró comprará | acheté achètera | comprato comprerà
@@ -102,7 +102,7 @@ is drawing | zeichnet | 在画 | dibuja | dessine | disegna
 is buying | kauft | 在买 | compra | achète | compra
 is describing | beschreibt | 在描述 | describe | décrit | descrive
 """
-# What people want or have to do, as infinitives.
+# Actions that people want or have to do, as infinitives.
 ACTIVITIES = """
 play the piano | Klavier spielen | 弹钢琴 | tocar el piano | jouer du piano | suonare il pianoforte
 learn English | Englisch lernen | 学英语 | aprender inglés | apprendre l'anglais | imparare l'inglese
@@ -255,7 +255,7 @@ it is cold | ist es kalt | 很冷 | hace frío | il fait froid | fa freddo
 it is hot | ist es heiß | 很热 | hace calor | il fait chaud | fa caldo
 """
 
-# Tables whose words are said, so that they are no unseen words (utterances.py).
+# Tables whose words occur in speech, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (
     LANGUAGES, THINGS, PEOPLE, NAMES, RECEIVERS, VERBS, DOING, ACTIVITIES, MODALS, PAST, FUTURE, PLACES, SPOTS, CITIES,
     NUMBERS, AGES, COUNTED, QUALITIES, MOODS, DEGREES, WEATHER,

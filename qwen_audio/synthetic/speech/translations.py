@@ -1,9 +1,9 @@
-"""One sentence in six languages at once: what speech translation is trained on.
+"""Sentences in six languages at once, for training speech translation.
 
-A frame of parallel_frames.py is a sentence with slots in English, German, Chinese, Spanish, French and Italian;
-its slots are filled by rows of parallel_words.py, so that the six sentences mean the same.  A few rules (articles,
+A frame of translation_frames.py is a sentence with slots in English, German, Chinese, Spanish, French and Italian;
+its slots are filled by rows of translation_words.py, so that the six sentences mean the same.  A few rules (articles,
 cases, gender of adjectives, elision) make each of them grammatical.  One sentence in six is held out, by its
-English words: training never says it.
+English words: training never contains it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _agreeing(cell: str, gender: str) -> str:
 
 
 def _filler(slot: str, row: tuple[str, ...], determiner: str, genders: dict) -> Callable[[str, str], str]:
-    """What a slot says in a language, in a named form."""
+    """The text of a slot in a language, in a named form."""
 
     def fill(language: str, form: str) -> str:
         if slot in "OXI":

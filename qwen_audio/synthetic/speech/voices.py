@@ -1,10 +1,10 @@
 """Speaking identities: voices that stay the same from clip to clip, and manners of speaking.
 
-An identity fixes what makes a voice: the espeak variant (timbre), a resampling factor (length of the vocal
+An identity fixes a voice: the espeak variant (timbre), a resampling factor (length of the vocal
 tract: it moves all formants), the median pitch in Hz, a habitual rate and liveliness, and in old age a tremor.
 Gender is both in the pitch (85 to 145 Hz or 175 to 255 Hz, with a gap between) and in the formants; a child is
 higher in both; an old voice is slow and trembles.  A manner changes rate, pitch, range,
-spectral tilt, effort and tremor of an identity for one utterance: these are what tells emotions apart.
+spectral tilt, effort and tremor of an identity for one utterance: these cues separate emotions.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Manner:
-    """How an identity speaks now, relative to its habit.
+    """Prosody of one utterance, relative to the habit of the identity.
 
     rate and pitch: factors; range: espeak's pitch range (None: the identity's); tilt: from -1 (dark, soft) to 1
     (bright, pressed); drive: amount of saturation, 0 for none; tremor: Hz of a fast tremor; rise: factor that
@@ -96,7 +96,7 @@ def draw_identity(
 ) -> Identity:
     """A random speaker; held-out speakers and the others differ in variant, band of pitch or band of formants.
 
-    A child's `gender` is "female" for its timbre only, and no part of its name: boys and girls sound alike.
+    A child's `gender` is "female" for its timbre only, and not part of its name: boys and girls sound alike.
     """
     gender = gender or GENDERS[rng.integers(2)]
     if age == "child":
@@ -129,7 +129,7 @@ def draw_identity(
 
 
 def distance(one: Identity, other: Identity) -> float:
-    """How different two voices sound: 1 is a pitch ratio of 1.13 or a formant ratio of 1.06."""
+    """Perceived distance of two voices: 1 is a pitch ratio of 1.13 or a formant ratio of 1.06."""
     pitch = math.log(one.hertz / other.hertz) / _PITCH_UNIT
     return math.hypot(pitch, math.log(one.factor / other.factor) / _FACTOR_UNIT)
 
@@ -224,7 +224,7 @@ def _rise(wave: np.ndarray, top: float) -> np.ndarray:
 
 
 def _effort(wave: np.ndarray, manner: Manner) -> np.ndarray:
-    """Spectral tilt, saturation and level: what vocal effort does to the sound."""
+    """Apply spectral tilt, saturation and level: the effects of vocal effort."""
     if manner.tilt > 0:
         wave = lfilter([1.0, -0.85 * manner.tilt], [1.0], wave)
     elif manner.tilt < 0:

@@ -1,4 +1,4 @@
-"""What the synthetic speakers say: frequent words of nine languages, digits, and short template sentences.
+"""Texts of the synthetic speakers: frequent words of nine languages, digits, and short template sentences.
 
 The words come from the frequency lists of `wordfreq` (its word lists only: no tokenizer is needed).  Order
 and content are the same in every process; every random choice comes from the caller's generator.
@@ -52,7 +52,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Not to be said: vulgar words, abbreviations that have no settled reading, fragments of other words,
+# Excluded: vulgar words, abbreviations that have no settled reading, fragments of other words,
 # second spellings of a word.
 _SKIP = {
     "en": _set(
@@ -165,7 +165,7 @@ _FOREIGN = {
     "it": ["ho {d} {w}", "questo è {w}", "oggi andiamo a {w}", "dove è la {w}", "il numero è {d} {d} {d}"],
     "ar": ["هذا {w}", "في {w} اليوم", "عندي {d} {w}", "الرقم {d} {d} {d}", "أين {w}"],
 }
-# Tables whose words are said beside the vocabulary, so that they are no unseen words (utterances.py).
+# Tables whose words occur beside the vocabulary, so that they are not taken as unseen words (splits.py).
 SPOKEN_TABLES = (DIGITS, _FILLERS, _TEMPLATES, _FOREIGN)
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -205,7 +205,7 @@ def vocabulary(language: str, size: int | None = None) -> tuple[str, ...]:
 
 
 def units(language: str, words: list[str]) -> list[str]:
-    """The words as they get time stamps: characters in Chinese, the words themselves elsewhere."""
+    """The units that get time stamps: characters in Chinese, the words themselves elsewhere."""
     return [c for word in words for c in word] if language == "zh" else words
 
 
