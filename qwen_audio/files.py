@@ -26,8 +26,10 @@ MARK = ".qwen-audio-unfinished"
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def whole_file(path: str | os.PathLike[str], *, parents: bool = False) -> Iterator[IO[bytes]]:
     """A file to write bytes into, which takes the name `path` when the block ends without an error.
+
+    parents: make the folders that lead to it, too.
 
     Raises:
         OSError: it cannot be written; the error names `path`.
@@ -35,7 +37,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     target = Path(path)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             yield file
             file.flush()
@@ -49,9 +52,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+def write_whole(path: str | os.PathLike[str], content: str | bytes, *, parents: bool = False) -> None:
     """Write a file of text (UTF-8) or bytes, as `whole_file`."""
-    with whole_file(path) as file:
+    with whole_file(path, parents=parents) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 

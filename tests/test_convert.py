@@ -27,6 +27,8 @@ from qwen_audio.model.conversion.vocabulary import read_vocabulary, write_tiktok
 from qwen_audio.model.convert import convert, convert_state, load_published
 from qwen_audio.model.loading import CheckpointError, load_checkpoint
 
+pytestmark = pytest.mark.versions
+
 PAGE = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
 
 
@@ -229,8 +231,6 @@ def test_pickled_code_is_refused_and_not_run(tmp_path, name, form):
 LIMITED = """
 import resource, signal, sys
 from qwen_audio.cli.main import main
-
-pytestmark = pytest.mark.versions
 if sys.argv[1] == "killed":
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel kills at the limit; by default Python gets an error
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))

@@ -44,8 +44,7 @@ def write_results(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output, text)
+        write_whole(output, text, parents=True)
     for name, result in results:
         print_notes(name, result)
 

@@ -65,7 +65,7 @@ def edit(
     done = change(load_model(model, device), audio, instruction, language)
     done.save(target)
     if edits is not None:
-        write_whole(edits, json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n")
+        write_whole(edits, json.dumps(done.to_dict(), ensure_ascii=False, indent=2) + "\n", parents=True)
     for problem in done.problems:
         print(f"note: {audio}: {problem}", file=sys.stderr)
     print(done.text)

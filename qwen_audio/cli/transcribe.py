@@ -160,7 +160,7 @@ def _files(
         try:
             result, whole = _file(model, one.path, label, options, journal, shown)
             if plan.each is not None:
-                write_whole(plan.each[place], format_results([(one.path, result)], style))
+                write_whole(plan.each[place], format_results([(one.path, result)], style), parents=True)
         except ImportError:  # a package that every file needs
             raise
         except Exception as error:  # of any kind: hours of other recordings must not be lost for it
@@ -187,7 +187,7 @@ def _files(
         if plan.single is None:
             sys.stdout.write(text)
         else:
-            write_whole(plan.single, text)
+            write_whole(plan.single, text, parents=True)
     for path in finished:  # only now: the same command, given again, then knows all that was done
         path.unlink(missing_ok=True)
     return good
@@ -310,7 +310,7 @@ def _live(
             sys.stdout.write(text)
             sys.stdout.flush()
         else:
-            write_whole(Path(output), text)
+            write_whole(Path(output), text, parents=True)
     if ctrl_c.pressed and not mic:
         if not interrupted:
             print(f"note: {name}: interrupted after its end; nothing is missing", file=sys.stderr)

@@ -88,7 +88,7 @@ class Edited:
         peak = float(np.abs(self.samples).max(initial=0.0))
         subtype = _subtype(style, self.subtype, loud=peak > 1)
         try:
-            with whole_file(target) as file:
+            with whole_file(target, parents=True) as file:
                 soundfile.write(file, self.samples.T, self.rate, format=style, subtype=subtype)
         except (soundfile.LibsndfileError, ValueError) as error:
             channels = len(self.samples)

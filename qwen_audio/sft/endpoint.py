@@ -92,9 +92,8 @@ class Endpoint:
             raise RequestError("not in the cache", f"{path} does not exist: run once without --offline")
         content = json.dumps(body, ensure_ascii=False).encode()
         text, ended = chat_text(self.client.post("/chat/completions", content))
-        write_whole(
-            path, json.dumps({"request": body, "text": text, "ended": ended}, ensure_ascii=False) + "\n"
-        )
+        row = json.dumps({"request": body, "text": text, "ended": ended}, ensure_ascii=False)
+        write_whole(path, row + "\n", parents=True)
         return Completion(text, ended, False)
 
     def _path(self, body: Mapping[str, Any]) -> Path:
