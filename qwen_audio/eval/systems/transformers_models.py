@@ -303,7 +303,7 @@ class TransformersSystem:
 
 def _quiet() -> Any:
     """Without transformers' warnings of options that it sets itself, one for every clip."""
-    from qwen_audio.model import hf
+    from qwen_audio.model import hf  # late, as transformers everywhere here
 
     return hf.quiet()
 
