@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from qwen_audio.eval.benchmarks import Benchmark
 from qwen_audio.eval.metrics import measures
@@ -36,19 +35,6 @@ class Group:
     def task(self) -> str:
         """Slug of its task."""
         return self.benchmark.task
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for scores.json."""
-        return {
-            "benchmark": self.benchmark.name,
-            "source": self.source,
-            "task": self.task,
-            "n": self.n,
-            "failures": self.failures,
-            "scores": [score.to_dict() for score in self.scores],
-            "missing": self.missing,
-            "majority_baseline": self.baselines,
-        }
 
 
 def score_benchmark(benchmark: Benchmark, predictions: Sequence[Prediction]) -> Group:
