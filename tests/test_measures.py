@@ -95,7 +95,7 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(monkeypatch, tmp_path):
     group = score_benchmark(benchmark, [_right("audio_caption")])
     assert [score.measure for score in group.scores] == ["cider"]
     assert set(group.missing) == {"spider", "spice", "fense"} and all(group.missing.values())
-    assert group.to_dict()["missing"] == group.missing and (group.n, group.failures) == (1, 0)
+    assert (group.n, group.failures) == (1, 0)
     assert group.source == "clotho" and group.task == "audio_caption"
     without = Prediction(EXAMPLES["speaker_verification"], parsed=parse("speaker_verification", "yes"))
     reasons: dict[str, str] = {}

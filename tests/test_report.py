@@ -127,6 +127,14 @@ def written(both, tmp_path_factory) -> Path:
     return folder / "deep"
 
 
+def test_scores_that_are_handed_on_are_not_computed_again(both, written, tmp_path, monkeypatch):
+    groups = [[score_benchmark(r.benchmark, r.predictions) for r in one.results] for one in both]
+    monkeypatch.setattr("qwen_audio.eval.report.contents.score_benchmark", None)
+    write_report(both, tmp_path, groups)
+    for name in ("report.json", "report.md", "report.html"):
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
+
+
 class Page(html.parser.HTMLParser):
     """Elements that are open, closed, and with which attributes; complains of what does not fit together."""
 

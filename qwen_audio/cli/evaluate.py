@@ -122,7 +122,7 @@ def evaluate(
                 progress=progress,
             )
     _show(done)
-    write_report([done.run], output)
+    write_report([done.run], output, [done.groups])
     print(f"report: {output / 'report.html'}")
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from qwen_audio.eval.benchmarks import Benchmark
-from qwen_audio.eval.metrics import measures, text
+from qwen_audio.eval.metrics import measures
 from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.predictions import Prediction
 
@@ -37,47 +36,13 @@ class Group:
         """Slug of its task."""
         return self.benchmark.task
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for scores.json."""
-        return {
-            "benchmark": self.benchmark.name,
-            "source": self.source,
-            "task": self.task,
-            "n": self.n,
-            "failures": self.failures,
-            "scores": [score.to_dict() for score in self.scores],
-            "missing": self.missing,
-            "majority_baseline": self.baselines,
-        }
-
 
 def score_benchmark(benchmark: Benchmark, predictions: Sequence[Prediction]) -> Group:
     """The scores that a benchmark asks for, else those of its task; raises as `measures.measure` does."""
     names = benchmark.measures or measures.default_measures(benchmark.task)
     missing: dict[str, str] = {}
     scores = measures.measure(names, predictions, missing)
-    baselines = {
-        score.metric: value
-        for score in scores
-        if (value := _baseline(score.measure, predictions)) is not None
-    }
+    rows = [(score.metric, measures.MEASURES[score.measure].baseline) for score in scores]
+    baselines = {metric: baseline(predictions) for metric, baseline in rows if baseline is not None}
     failures = sum(prediction.parsed is None for prediction in predictions)
     return Group(benchmark, scores, baselines, missing, len(predictions), failures)
-
-
-def _baseline(measure: str, predictions: Sequence[Prediction]) -> float | None:
-    """What always giving the commonest answer scores; None where that says nothing."""
-    match measure:
-        case "accuracy" | "exact":
-            return text.majority_baseline(measures.answers_of(predictions)[0])
-        case "accuracy_binary":
-            pairs = zip(predictions, measures.binary(predictions), strict=True)
-            return text.majority_baseline([p.reference for p, chosen in pairs if chosen])
-        case "pitch_accuracy":
-            return text.pitch_majority_baseline(measures.pitches_of(predictions)[0])
-        case "note_pitch":
-            return text.pitch_majority_baseline(measures.pitches_of(predictions)[0], tolerance=0)
-        case "note_instrument" | "note_velocity" | "accuracy_dialect":
-            name = measure.rpartition("_")[2]
-            return text.majority_baseline([str(p.truth.fields.get(name, "")) for p in predictions])
-    return None

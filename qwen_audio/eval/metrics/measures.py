@@ -1,4 +1,4 @@
-"""The measures by name: what a benchmark may ask for, each a function of predictions.
+"""The measures by name: what a benchmark may ask for, and all that is known of each, one row a measure.
 
     from qwen_audio.eval.metrics.measures import measure
     scores = measure(["wer", "wer_whisper"], predictions)
@@ -9,309 +9,94 @@ or a package is absent) is left out with the reason, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter
 
-import numpy as np
-
-from qwen_audio.eval.metrics import captions, normalize, notes, spans, spice, translation, verification
-from qwen_audio.eval.metrics import text as metrics
+from qwen_audio.eval.metrics import captions, normalize, notes, scorers, spans, spice
 from qwen_audio.eval.metrics.missing import MeasureMissing
-from qwen_audio.eval.metrics.score import Score, count_failures, of_ratio
-from qwen_audio.eval.metrics.word_times import TimedToken, alignment_shift
-from qwen_audio.eval.predictions import Prediction
+from qwen_audio.eval.metrics.score import Score
+from qwen_audio.eval.metrics.scorers import Predictions, Scorer
 from qwen_audio.format import tasks
 from qwen_audio.format.example import close_names
-from qwen_audio.format.tasks import Parsed
-from qwen_audio.format.text import spoken_form
-from qwen_audio.format.timestamps import Span, Word
-
-Predictions = Sequence[Prediction]
-Measure = Callable[[Predictions], Score]
-
-TRANSCRIPTS = ("transcript", "words", "overlap", "dialect")
 
 
-def body_of(predictions: Predictions) -> str:
-    """The kind of answer (key of `answers.BODIES`) of predictions of one task."""
-    return tasks.task_of(predictions[0].example.task).body
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table of measures.
 
-
-def answers_of(predictions: Predictions) -> tuple[list[str], list[str | None]]:
-    """Wanted and given answers as they are compared: transcripts in their spoken form, all else as it is."""
-    wanted, got = [p.reference for p in predictions], [p.hypothesis for p in predictions]
-    if body_of(predictions) not in TRANSCRIPTS:
-        return wanted, got
-    return [spoken_form(text) for text in wanted], [
-        None if text is None else spoken_form(text) for text in got
-    ]
-
-
-def binary(predictions: Predictions) -> list[bool]:
-    """Which examples have yes or no as the wanted answer, whatever the case."""
-    return [prediction.reference.lower() in ("yes", "no") for prediction in predictions]
-
-
-def pitches_of(predictions: Predictions) -> tuple[list[int], list[int | None]]:
-    """Wanted and given MIDI pitches; None where no pitch could be read."""
-    got = [None if p.parsed is None else p.parsed.fields.get("pitch") for p in predictions]
-    return [p.truth.fields["pitch"] for p in predictions], got
-
-
-# error rates ---------------------------------------------------------------------------------------------
-
-
-def _error_rate(normalizer: normalize.Normalizer, name: str, suffix: str) -> Measure:
-    def score(predictions: Predictions) -> Score:
-        return metrics.error_rate(
-            [p.reference for p in predictions],
-            [p.hypothesis for p in predictions],
-            [p.example.language for p in predictions],
-            normalizer=normalizer,
-            normalizer_name=name,
-            suffix=suffix,
-        )
-
-    return score
-
-
-# accuracies ----------------------------------------------------------------------------------------------
-
-
-def _accuracy(predictions: Predictions) -> Score:
-    return metrics.accuracy(*answers_of(predictions))
-
-
-def _lenient(predictions: Predictions) -> Score:
-    return metrics.accuracy(*answers_of(predictions), lenient=True)
-
-
-def _exact(predictions: Predictions) -> Score:
-    form = "spoken" if body_of(predictions) in TRANSCRIPTS else "none"
-    wanted, got = answers_of(predictions)
-    hits = [float(a == b) for a, b in zip(wanted, got, strict=True)]
-    return metrics.share("exact", hits, got, f"norm:{form}|failed:wrong")
-
-
-def _binary(predictions: Predictions) -> Score:
-    """The published rule: strict equality, on the examples whose answer is yes or no."""
-    chosen = np.array(binary(predictions))
-    if not chosen.any():
-        raise MeasureMissing("accuracy_binary: no example has yes or no as its answer")
-    hits = [float(p.hypothesis == p.reference) for p in predictions]
-    return of_ratio(
-        "accuracy_binary",
-        np.array(hits) * chosen,
-        chosen,
-        n=int(chosen.sum()),
-        failures=sum(p.parsed is None for p, one in zip(predictions, chosen, strict=True) if one),
-        signature="match:strict|answers:yes,no|failed:wrong",
-    )
-
-
-def _dialects(predictions: Predictions) -> Score:
-    """Share of examples whose dialect is right."""
-    _want(predictions, "accuracy_dialect", "dialect")
-    return _same_field("accuracy_dialect", "dialect", predictions)
-
-
-def _same_field(metric: str, field: str, predictions: Predictions) -> Score:
-    got = [None if p.parsed is None else p.parsed.fields.get(field, "") for p in predictions]
-    hits = [float(a.truth.fields.get(field) == b) for a, b in zip(predictions, got, strict=True)]
-    return metrics.share(metric, hits, got, "match:strict|failed:wrong")
-
-
-def _intent_and_slots(predictions: Predictions) -> Score:
-    """Share of examples whose intent and all slots are right."""
-    _want(predictions, "intent_and_slots", "intent")
-    wanted = [_record(p.truth) for p in predictions]
-    got = [None if p.parsed is None else _record(p.parsed) for p in predictions]
-    hits = [float(a == b) for a, b in zip(wanted, got, strict=True)]
-    return metrics.share("accuracy_intent_and_slots", hits, got, "match:strict|failed:wrong")
-
-
-def _record(parsed: Parsed) -> str:
-    return repr((parsed.label, sorted(_slots(parsed))))
-
-
-def _slots(parsed: Parsed) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name, value in parsed.fields.get("slots", {}).items()]
-
-
-# texts ---------------------------------------------------------------------------------------------------
-
-
-def _bleu(predictions: Predictions) -> Score:
-    target = predictions[0].example.target_language or "en"
-    return translation.bleu([p.reference for p in predictions], [p.hypothesis for p in predictions], target)
-
-
-def references_of(prediction: Prediction) -> list[str]:
-    """The captions that an example may have: `meta.references`, else its text.
-
-    ValueError for `references` that are no list of texts.
+    short: the head of a column, where it is not the title; unit, higher: as `unit` and `higher_is_better` of `Score`;
+    full: the end of the scale, None without one; reads: kinds of answers (keys of `answers.BODIES`) that it can score,
+    () for all; baseline: what always giving the commonest answer scores, None where that says nothing.
     """
-    references = prediction.example.meta.get("references")
-    if references is None:
-        return [prediction.reference]
-    if (
-        not isinstance(references, list)
-        or not references
-        or not all(isinstance(one, str) for one in references)
-    ):
-        raise ValueError(
-            f"example {prediction.example.id!r}: meta.references is {references!r}: give a list of captions, the "
-            "one in `text` first"
-        )
-    return references
+
+    name: str
+    title: str
+    score: Scorer
+    short: str = ""
+    unit: str = "ratio"
+    higher: bool = True
+    full: float | None = 1.0
+    reads: tuple[str, ...] = ()
+    baseline: Callable[[Predictions], float] | None = None
 
 
-def _caption(score: Callable[[Sequence[Sequence[str]], Sequence[str | None]], Score]) -> Measure:
-    return lambda predictions: score(
-        [references_of(p) for p in predictions], [p.hypothesis for p in predictions]
-    )
+_error_rate = partial(Measure, higher=False)
+_caption = partial(Measure, unit="points", full=None)
+_shift = partial(Measure, unit="seconds", higher=False, full=None, reads=("words",))
+_PITCH = ("note", "pitch")
 
-
-def _spice(references: Sequence[Sequence[str]], hypotheses: Sequence[str | None]) -> Score:
-    return spice.spice(references, hypotheses)
-
-
-def _spider(references: Sequence[Sequence[str]], hypotheses: Sequence[str | None]) -> Score:
-    return spice.spider(references, hypotheses)
-
-
-def _fense(references: Sequence[Sequence[str]], hypotheses: Sequence[str | None]) -> Score:
-    from qwen_audio.eval.metrics.fense import fense  # late: it needs torch, no other measure does
-
-    return fense(references, hypotheses)
-
-
-# notes ---------------------------------------------------------------------------------------------------
-
-
-def _note(name: str, field: str) -> Measure:
-    def score(predictions: Predictions) -> Score:
-        _want(predictions, name, "note")
-        return _same_field(name, field, predictions)
-
-    return score
-
-
-def _note_pitch(predictions: Predictions) -> Score:
-    _want(predictions, "note_pitch", "note", "pitch")
-    score = metrics.pitch_accuracy(*pitches_of(predictions), tolerance=0)
-    return replace(
-        score, metric="note_pitch", signature=score.signature.replace("pitch_accuracy", "note_pitch", 1)
-    )
-
-
-def _pitch(predictions: Predictions) -> Score:
-    _want(predictions, "pitch_accuracy", "note", "pitch")
-    return metrics.pitch_accuracy(*pitches_of(predictions))
-
-
-def _qualities(predictions: Predictions) -> Score:
-    _want(predictions, "note_qualities_map", "note")
-    got = [None if p.parsed is None else p.parsed.fields.get("sonic", []) for p in predictions]
-    return notes.qualities_map([p.truth.fields.get("sonic", []) for p in predictions], got)
-
-
-# times and lists -----------------------------------------------------------------------------------------
-
-
-def _shift(name: str, per_timestamp: bool) -> Measure:
-    def score(predictions: Predictions) -> Score:
-        _want(predictions, name, "words")
-        wanted = [_tokens(p.example.words or []) for p in predictions]
-        got = [None if p.parsed is None else _tokens(p.parsed.words) for p in predictions]
-        return alignment_shift(wanted, got, per_timestamp=per_timestamp)
-
-    return score
-
-
-def _tokens(words: Sequence[Word]) -> list[TimedToken]:
-    """Words compared in their spoken form; silences are not compared."""
-    return [TimedToken(spoken_form(word.word) or word.word, word.start, word.end) for word in words]
-
-
-def _spans(
-    name: str, body: str, score: Callable[[Sequence[Sequence[Span]], Sequence[Sequence[Span] | None]], Score]
-) -> Measure:
-    def of(predictions: Predictions) -> Score:
-        _want(predictions, name, body)
-        return score(
-            [p.truth.spans for p in predictions],
-            [None if p.parsed is None else p.parsed.spans for p in predictions],
-        )
-
-    return of
-
-
-def _items(name: str, body: str, of: Callable[[Parsed], Sequence[Hashable]]) -> Measure:
-    def score(predictions: Predictions) -> Score:
-        _want(predictions, name, body)
-        got = [None if p.parsed is None else of(p.parsed) for p in predictions]
-        return spans.entity_f1([of(p.truth) for p in predictions], got, name=name)
-
-    return score
-
-
-def _entities(parsed: Parsed) -> list[tuple[str, str]]:
-    return [(entity["type"], entity["value"]) for entity in parsed.fields["entities"]]
-
-
-def _eer(predictions: Predictions) -> Score:
-    strange = [p for p, one in zip(predictions, binary(predictions), strict=True) if not one]
-    if strange:
-        raise MeasureMissing(
-            f"eer: the answer of {strange[0].example.id!r} is {strange[0].reference!r}, neither yes nor no"
-        )
-    beliefs = [
-        p.scores["yes"] - p.scores["no"] if p.scores and {"yes", "no"} <= p.scores.keys() else None
-        for p in predictions
-    ]
-    if count_failures(beliefs) == len(beliefs):
-        raise MeasureMissing("eer: the system does not say how much it believes in yes and in no")
-    return verification.equal_error_rate([p.reference.lower() == "yes" for p in predictions], beliefs)
-
-
-def _want(predictions: Predictions, name: str, *bodies: str) -> None:
-    """ValueError unless the answers are of one of the kinds that a measure can read."""
-    if body_of(predictions) not in bodies:
-        raise ValueError(
-            f"the measure {name} cannot score answers of {predictions[0].example.task}: "
-            f"it reads {' and '.join(bodies)} answers; leave it out"
-        )
-
-
-MEASURES: dict[str, Measure] = {
-    "wer": _error_rate(normalize.spoken_normalizer, "spoken", ""),
-    "wer_published": _error_rate(normalize.published_normalizer, "published", "_published"),
-    "wer_whisper": _error_rate(normalize.whisper_normalizer, "whisper", "_whisper"),
-    "exact": _exact,
-    "bleu": _bleu,
-    "cider": _caption(captions.cider),
-    "spice": _caption(_spice),
-    "spider": _caption(_spider),
-    "fense": _caption(_fense),
-    "accuracy": _accuracy,
-    "accuracy_lenient": _lenient,
-    "accuracy_binary": _binary,
-    "accuracy_dialect": _dialects,
-    "intent_and_slots": _intent_and_slots,
-    "slot_f1": _items("slot_f1", "intent", _slots),
-    "entity_f1": _items("entity_f1", "entities", _entities),
-    "note_instrument": _note("note_instrument", "instrument"),
-    "note_velocity": _note("note_velocity", "velocity"),
-    "note_qualities_map": _qualities,
-    "note_pitch": _note_pitch,
-    "pitch_accuracy": _pitch,
-    "aas": _shift("aas", True),
-    "aas_per_token": _shift("aas_per_token", False),
-    "event_f1": _spans("event_f1", "events", spans.event_f1),
-    "segment_f1": _spans("segment_f1", "events", spans.segment_f1),
-    "der": _spans("der", "turns", spans.diarization_error),
-    "eer": _eer,
+_TABLE = (
+    _error_rate("wer", "word error rate", scorers.error_rate(normalize.spoken_normalizer, "spoken"), "WER"),
+    _error_rate("wer_published", "word error rate, published normaliser",
+                scorers.error_rate(normalize.published_normalizer, "published", "_published"), "WER"),
+    _error_rate("wer_whisper", "word error rate, Whisper's normaliser",
+                scorers.error_rate(normalize.whisper_normalizer, "whisper", "_whisper")),
+    Measure("exact", "exactly right", scorers.exact, baseline=scorers.commonest),
+    Measure("bleu", "BLEU", scorers.bleu, unit="points", full=100.0),
+    _caption("cider", "CIDEr", scorers.caption(captions.cider)),
+    _caption("spice", "SPICE", scorers.caption(spice.spice)),
+    _caption("spider", "SPIDEr", scorers.caption(spice.spider)),
+    _caption("fense", "FENSE", scorers.caption(scorers.fense)),
+    Measure("accuracy", "accuracy", scorers.accuracy(), "ACC", baseline=scorers.commonest),
+    Measure("accuracy_lenient", "accuracy, lenient", scorers.accuracy(lenient=True)),
+    Measure("accuracy_binary", "accuracy, yes or no", scorers.accuracy_binary, "ACC, yes or no",
+            baseline=scorers.commonest_binary),
+    Measure("accuracy_dialect", "accuracy of the dialect", scorers.field("accuracy_dialect", "dialect"),
+            reads=("dialect",), baseline=scorers.commonest_field("dialect")),
+    Measure("intent_and_slots", "intent and all slots right", scorers.intent_and_slots, reads=("intent",)),
+    Measure("slot_f1", "F-score of slots", scorers.parts(scorers.slots, partial(spans.entity_f1, name="slot_f1")),
+            reads=("intent",)),
+    Measure("entity_f1", "F-score of entities", scorers.parts(scorers.entities, spans.entity_f1),
+            reads=("entities",)),
+    Measure("note_instrument", "accuracy of the instrument", scorers.field("note_instrument", "instrument"),
+            "instrument ACC", reads=("note",), baseline=scorers.commonest_field("instrument")),
+    Measure("note_velocity", "note velocity", scorers.field("note_velocity", "velocity"), reads=("note",),
+            baseline=scorers.commonest_field("velocity")),
+    Measure("note_qualities_map", "mean average precision of qualities",
+            scorers.parts(lambda parsed: parsed.fields.get("sonic", []), notes.qualities_map), "qualities MAP",
+            reads=("note",)),
+    Measure("note_pitch", "accuracy of the pitch", scorers.note_pitch, reads=_PITCH,
+            baseline=scorers.commonest_pitch(0)),
+    Measure("pitch_accuracy", "pitch within a semitone", scorers.pitch, reads=_PITCH,
+            baseline=scorers.commonest_pitch(1)),
+    _shift("aas", "shift per time stamp (AAS)", scorers.shift(per_timestamp=True), "AAS per time stamp"),
+    _shift("aas_per_token", "shift per word, start and end (AAS as published)",
+           scorers.shift(per_timestamp=False), "AAS"),
+    Measure("event_f1", "F-score of events", scorers.parts(attrgetter("spans"), spans.event_f1), reads=("events",)),
+    Measure("segment_f1", "F-score of segments", scorers.parts(attrgetter("spans"), spans.segment_f1),
+            reads=("events",)),
+    _error_rate("der", "diarisation error rate", scorers.parts(attrgetter("spans"), spans.diarization_error),
+                reads=("turns",)),
+    _error_rate("eer", "equal error rate", scorers.eer),
+)  # fmt: skip
+MEASURES = {row.name: row for row in _TABLE}
+# Names of scores that are not those of their measures: error rates are named by what the languages count.
+METRIC_TITLES = {
+    "cer": "character error rate",
+    "mer": "mixed error rate (characters in zh, ja)",
+    "accuracy_intent_and_slots": MEASURES["intent_and_slots"].title,
 }
 
 _DEFAULTS = {
@@ -352,11 +137,20 @@ def measure(
     if not predictions:
         raise ValueError("there are no predictions to score: check which examples were chosen")
     scores = []
+    body = scorers.body_of(predictions)
     for name in names:
         if name not in MEASURES:
             raise ValueError(f"unknown measure {name!r}{close_names(name, MEASURES)}")
+        row = MEASURES[name]
+        if row.reads and body not in row.reads:
+            raise ValueError(
+                f"the measure {name} cannot score answers of {predictions[0].example.task}: "
+                f"it reads {' and '.join(row.reads)} answers; leave it out"
+            )
         try:
-            scores.append(replace(MEASURES[name](predictions), measure=name))
+            score = replace(row.score(predictions), measure=name)
+            assert (score.unit, score.higher_is_better) == (row.unit, row.higher), name
+            scores.append(score)
         except MeasureMissing as reason:
             if missing is not None:
                 missing[name] = str(reason)

@@ -10,16 +10,23 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qwen_audio.eval.run_folder import Run
 from qwen_audio.files import write_whole
 
+if TYPE_CHECKING:
+    from qwen_audio.eval.groups import Group
+
 __all__ = ["write_report"]
 
 
-def write_report(runs: Sequence[Run], output: str | os.PathLike[str]) -> None:
-    """Score runs and write report.html, report.md and report.json into a folder, made when missing.
+def write_report(
+    runs: Sequence[Run], output: str | os.PathLike[str], groups: Sequence[Sequence[Group]] | None = None
+) -> None:
+    """Write report.html, report.md and report.json of runs into a folder, made when missing.
 
+    groups: the scores of each run, one `Group` a result that has answers; None scores the answers.
     Recordings are read from where the examples say; one that is gone leaves its example without a player.
 
     Raises:
@@ -30,7 +37,7 @@ def write_report(runs: Sequence[Run], output: str | os.PathLike[str]) -> None:
     from qwen_audio.eval.report.page import page
     from qwen_audio.eval.report.plain import as_json, as_markdown
 
-    contents = collect(runs)
+    contents = collect(runs, groups)
     texts = {
         "report.json": json.dumps(as_json(contents), ensure_ascii=False, indent=1) + "\n",
         "report.md": as_markdown(contents),

@@ -96,23 +96,28 @@ class Contents:
         return list(entry.by_run.items())
 
 
-def collect(runs: Sequence[Run]) -> Contents:
-    """Score everything. Raises ValueError for no run, more than `LETTERS`, or no run with a result."""
+def collect(runs: Sequence[Run], groups: Sequence[Sequence[Group]] | None = None) -> Contents:
+    """All that a report says, with the scores in `groups` (of each run, in the order of its results), else scored here.
+
+    Raises ValueError for no run, more than `LETTERS`, or no run with a result.
+    """
     if not runs or len(runs) > len(LETTERS):
         raise ValueError(f"{len(runs)} runs were given: a report shows 1 to {len(LETTERS)}")
     entries: dict[str, Entry] = {}
     unscored: list[list[str]] = [[] for _ in runs]
     for place, run in enumerate(runs):
-        for result in run.results:
-            if not result.predictions:
+        answered = [result for result in run.results if result.predictions]
+        own = (
+            [score_benchmark(r.benchmark, r.predictions) for r in answered]
+            if groups is None
+            else groups[place]
+        )
+        for result, group in zip(answered, own, strict=True):
+            if not group.scores:
+                unscored[place] += [f"{result.benchmark.title}: {why}" for why in group.missing.values()]
                 continue
             known = entries.get(result.benchmark.name)
-            scored = _scored(result.benchmark, result.predictions)
-            if not scored.group.scores:
-                unscored[place] += [
-                    f"{result.benchmark.title}: {why}" for why in scored.group.missing.values()
-                ]
-                continue
+            scored = _scored(group, result.predictions)
             if known is None:
                 chosen = worst(scored.main, scored.predictions)
                 known = entries[result.benchmark.name] = Entry(result.benchmark, {}, chosen)
@@ -135,10 +140,9 @@ def collect(runs: Sequence[Run]) -> Contents:
     return Contents(list(runs), _names(runs), list(entries.values()), pairs, unscored)
 
 
-def _scored(benchmark: Benchmark, predictions: list[Prediction]) -> Scored:
-    group = score_benchmark(benchmark, predictions)
-    found = parts(group.scores[0], predictions) if group.scores else []
-    return Scored(predictions, group, found, confusion(benchmark.task, predictions))
+def _scored(group: Group, predictions: list[Prediction]) -> Scored:
+    found = parts(group.scores[0], predictions)
+    return Scored(predictions, group, found, confusion(group.task, predictions))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

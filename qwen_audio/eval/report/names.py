@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
+from qwen_audio.eval.metrics.measures import MEASURES, METRIC_TITLES
 from qwen_audio.eval.metrics.score import Score
 
-_TITLES = {
-    "wer": "word error rate", "cer": "character error rate", "mer": "mixed error rate (characters in zh, ja)",
-    "wer_published": "word error rate, published normaliser", "wer_whisper": "word error rate, Whisper's normaliser",
-    "bleu": "BLEU", "cider": "CIDEr", "spice": "SPICE", "spider": "SPIDEr", "fense": "FENSE",
-    "accuracy": "accuracy", "accuracy_lenient": "accuracy, lenient", "accuracy_binary": "accuracy, yes or no",
-    "accuracy_dialect": "accuracy of the dialect", "accuracy_intent_and_slots": "intent and all slots right",
-    "intent_and_slots": "intent and all slots right", "note_instrument": "accuracy of the instrument",
-    "note_qualities_map": "mean average precision of qualities", "note_pitch": "accuracy of the pitch",
-    "pitch_accuracy": "pitch within a semitone", "aas": "shift per time stamp (AAS)",
-    "aas_per_token": "shift per word, start and end (AAS as published)", "event_f1": "F-score of events",
-    "segment_f1": "F-score of segments", "der": "diarisation error rate", "eer": "equal error rate",
-    "entity_f1": "F-score of entities", "slot_f1": "F-score of slots", "exact": "exactly right",
-}  # fmt: skip
-_SHORT = {
-    "wer_published": "WER", "wer": "WER", "cer": "CER", "mer": "MER", "aas_per_token": "AAS",
-    "aas": "AAS per time stamp", "accuracy": "ACC",
-    "accuracy_binary": "ACC, yes or no", "note_instrument": "instrument ACC", "note_qualities_map": "qualities MAP",
-}  # fmt: skip
-_LOWER = ("wer", "cer", "mer", "aas", "der", "eer")
 
-
-def title_of(measure: str) -> str:
-    """A measure in words."""
-    return _TITLES.get(measure) or measure.replace("_", " ")
+def title_of(metric: str) -> str:
+    """A measure, or the metric of a score, in words."""
+    row = MEASURES.get(metric)
+    return row.title if row else METRIC_TITLES.get(metric, metric.replace("_", " "))
 
 
 def short_of(measure: str) -> str:
     """A measure as the head of a column."""
-    return _SHORT.get(measure) or _TITLES.get(measure) or measure.replace("_", " ")
-
-
-def lower_is_better(measure: str) -> bool:
-    """Whether a measure, by its name, is an error or a shift."""
-    return measure.split("_")[0] in _LOWER
+    row = MEASURES.get(measure)
+    return (row.short if row else "") or title_of(measure)
 
 
 def arrow(score: Score) -> str:
@@ -61,12 +39,8 @@ def span(low: str, high: str) -> str:
 
 
 def full_of(score: Score, seconds: float) -> float:
-    """The value at the end of a bar: 100 %, 100 points, or `seconds` for times."""
-    if score.unit == "seconds":
-        return seconds
-    if score.unit == "ratio":
-        return 1.0
-    return 100.0 if score.metric == "bleu" else 1.0
+    """The value at the end of a bar: that of its scale, `seconds` for times, else 1."""
+    return MEASURES[score.measure].full or (seconds if score.unit == "seconds" else 1.0)
 
 
 def signed(score: Score, value: float) -> str:

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 
 from qwen_audio.eval.benchmarks import BENCHMARKS
+from qwen_audio.eval.metrics.measures import MEASURES
 from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.published import ELSEWHERE, FIGURES, SINCE, PublishedFigure
 from qwen_audio.eval.report.contents import Contents
-from qwen_audio.eval.report.names import lower_is_better, short_of
+from qwen_audio.eval.report.names import short_of
 
 NOT_RUN = "not run"
 
@@ -140,13 +141,16 @@ def printed(value: float, measure: str) -> str:
     """A figure as the paper writes it: shares in percent, shifts in ms, scores of captions plain."""
     if value != value:
         return "n/a"
-    if measure.startswith("aas"):
+    row = MEASURES.get(measure)
+    if row is not None and row.unit == "seconds":
         return f"{1000 * value:.1f}"
-    if measure in ("bleu",):
-        return f"{value:.1f}"
-    if measure in ("cider", "spice", "spider", "fense"):
-        return f"{value:.3f}"
+    if row is not None and row.unit == "points":
+        return f"{value:.3f}" if row.full is None else f"{value:.1f}"
     return f"{100 * value:.2f}".removesuffix("0")
+
+
+def _lower_is_better(measure: str) -> bool:
+    return measure in MEASURES and not MEASURES[measure].higher
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ class Axis:
         value = self.figures.get(system)
         if value is None or value != value:
             return None
-        top, bottom = (self.best, value) if lower_is_better(self.measure) else (value, self.best)
+        top, bottom = (self.best, value) if _lower_is_better(self.measure) else (value, self.best)
         return 1.0 if top == bottom else top / bottom if bottom > 0 else 0.0
 
 
@@ -183,7 +187,7 @@ def axes(contents: Contents) -> list[Axis]:
             figures = {system: cell.value for system, cell in cells.items() if cell.value == cell.value}
             if not figures:
                 continue
-            pick = min if lower_is_better(pair[1]) else max
+            pick = min if _lower_is_better(pair[1]) else max
             best = pick(figures, key=lambda system: figures[system])
             title = block.title if head in block.title else f"{block.title.split(' (')[0]} {head}"
             name = best if isinstance(best, str) else contents.names[best]

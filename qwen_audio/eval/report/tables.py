@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 from qwen_audio.eval import published
 from qwen_audio.eval.metrics.compare import Comparison
+from qwen_audio.eval.metrics.measures import MEASURES
 from qwen_audio.eval.metrics.score import Score
 from qwen_audio.eval.report import names, paper
 from qwen_audio.eval.report.contents import LETTERS, Contents, Entry, Paired
@@ -183,7 +184,7 @@ def task_radar(contents: Contents, entries: Sequence[Entry]) -> Element | None:
     for entry in entries:
         score = entry.first.main
         told = entry.first.group.baselines.get(score.metric, 0.0)
-        if (score.unit == "ratio" or score.metric == "bleu") and not told >= 1.0:
+        if MEASURES[score.measure].full is not None and not told >= 1.0:
             by_task.setdefault(entry.benchmark.task, []).append(entry)
     chosen = [by_task[task] for task in tasks.TASKS if task in by_task]
     if len(chosen) < 3:
