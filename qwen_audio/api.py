@@ -59,7 +59,7 @@ class QwenAudio:
 
     @property
     def engine(self) -> Engine:
-        """What decodes all answers of this model, those of several threads together; see docs/engine.md."""
+        """What decodes all answers of this model, those of several threads together; see docs/generation.md."""
         with _MAKING:
             if self._engine is None or not self._engine.is_here:
                 self._engine = Engine(self.model, self.processor)
