@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Pages whose commands run as well; the others only show what commands print.
-NAMES = ("training", "evaluation", "metrics", "transcribe", "editing", "chat")
+NAMES = ("training", "evaluation", "metrics", "transcribe", "editing", "chat", "data", "sft")
+# Blocks with one of these are not run: they install, measure for long, need a server or recordings of one's own.
+NOT_RUN = ("pip install", "benchmarks/", "--endpoint", "--real clips/")
 # The Python of these pages needs a model that is not in the package: test_chat.py makes one and runs it.
 OTHER_PYTHON = ("chat",)
 DOCS = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
@@ -20,7 +22,7 @@ BLOCKS = [
     block
     for page in PAGES
     for block in re.findall(r"```bash\n(.*?)```", page, flags=re.S)
-    if "pip install" not in block and "benchmarks/" not in block
+    if not any(part in block for part in NOT_RUN)
 ]
 PYTHON = [
     block
