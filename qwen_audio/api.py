@@ -59,7 +59,7 @@ class QwenAudio:
 
     @property
     def engine(self) -> Engine:
-        """The engine that decodes all answers of this model, also those of several threads; see docs/engine.md."""
+        """The engine that decodes all answers of this model, also those of several threads; see docs/generation.md."""
         with _MAKING:
             if self._engine is None or not self._engine.is_here:
                 self._engine = Engine(self.model, self.processor)

@@ -365,4 +365,5 @@ def test_the_code_of_the_document_runs_as_it_says(capsys):
         exec(compile(block, "docs/generation.md", "exec"), names)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"end {''.join(names['pieces'])}" and lines[3] == "True"
-    assert lines[5] in names["labels"] and len(lines) == 7 and len(blocks) == 5
+    assert lines[5] in names["labels"] and len(lines) == 12 and len(blocks) == 7
+    assert lines[7] == lines[4] and lines[9:11] == ["True", "True"]

@@ -226,8 +226,8 @@ def test_the_page_shows_what_its_commands_print():
 
 
 def test_launch_files_can_be_read():
-    assert subprocess.run(["bash", "-n", ROOT / "launch" / "slurm.sh"]).returncode == 0
-    service, job = yaml.safe_load_all((ROOT / "launch" / "kubernetes.yaml").read_text())
+    assert subprocess.run(["bash", "-n", ROOT / "runs" / "slurm.sh"]).returncode == 0
+    service, job = yaml.safe_load_all((ROOT / "runs" / "kubernetes.yaml").read_text())
     pod = job["spec"]["template"]["spec"]
     assert service["kind"] == "Service" and job["spec"]["completionMode"] == "Indexed"
     assert pod["subdomain"] == service["metadata"]["name"]

@@ -158,7 +158,7 @@ def test_overrides_replace_keys(tmp_path):
 
 def test_the_configurations_in_the_repository_load(monkeypatch):
     monkeypatch.setenv("OUT", "x")
-    for name in ("CORPUS", "START", "DATA"):
+    for name in ("CORPUS", "START", "DATA", "MANIFEST"):
         monkeypatch.setenv(name, "y")
     folder = Path(__file__).parents[1] / "configs"
     found = {path.name: load_config(path) for path in folder.glob("*.yaml")}

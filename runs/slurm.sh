@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on nodes of 8 GPUs under SLURM:
 #
-#   sbatch --nodes 2 launch/slurm.sh configs/qwen_audio_7b_multitask.yaml --set batches_per_step=16
+#   sbatch --nodes 2 runs/slurm.sh configs/qwen_audio_7b_multitask.yaml --set batches_per_step=16
 #
 # One torchrun a node starts one process a GPU. `batches_per_step` must be a multiple of the number of GPUs. A job that
 # was cut off goes on from its newest checkpoint when it is submitted again; --requeue lets SLURM do that.
