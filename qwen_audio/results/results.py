@@ -22,8 +22,6 @@ __all__ = [
     "srt_time",
 ]
 
-TIMED_STYLES = ("srt", "vtt")  # subtitles are made of words with times
-
 
 class Result(Protocol):
     """What every result has: the answer as text, and everything known as plain data."""

@@ -17,6 +17,7 @@ import numpy as np
 from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Example
 from qwen_audio.format import tags
+from qwen_audio.format.example import SYNTHETIC_SOURCE
 from qwen_audio.format.timestamps import Span, Word
 
 SPACED = ("en", "de", "es", "fr", "it")  # languages whose words a listener counts as they are written
@@ -61,7 +62,7 @@ class Heard:
     @property
     def exact(self) -> bool:
         """Whether the labels say all there is to hear, as those of the synthetic world do."""
-        return (self.example.source or "").startswith("synthetic")
+        return (self.example.source or "").startswith(SYNTHETIC_SOURCE)
 
     @property
     def task(self) -> str:

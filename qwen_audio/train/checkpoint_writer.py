@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from qwen_audio.files import MARK, NewFolder, clear_unfinished, discard, is_unfinished, unfinished_name
 from qwen_audio.model.loading import CheckpointError, read_json
 from qwen_audio.model.tensor_files import DTYPE_NAMES, Output, TensorInfo, safetensors_infos, send_safetensors
+from qwen_audio.train.parallel import gather
 from qwen_audio.train.shards import WEIGHTS, Shard, frozen_runs, plan
 
 TRAINER = "trainer.json"
@@ -154,8 +154,8 @@ class Writer:
                 except Exception as error:  # whatever it is, the other processes must not wait for this one
                     failure = error
             # One exchange: did the first process begin, what will be linked, do all mean the same tensors?
-            answers = self._exchange(
-                (failure and _sentence(failure), _fingerprint(infos, more, frozen), list(links))
+            answers = gather(
+                (failure and _sentence(failure), _fingerprint(infos, more, frozen), list(links)), self.world
             )
             if failure is not None:
                 raise failure
@@ -225,14 +225,14 @@ class Writer:
         except Exception as error:
             failure = error
         self._pending = None
-        answers = self._exchange((failure and _sentence(failure), pending.records))
+        answers = gather((failure and _sentence(failure), pending.records), self.world)
         if self.rank == 0 and not any(sentence for sentence, _ in answers):
             try:
                 self._finish(pending, {name: record for _, part in answers for name, record in part.items()})
             except Exception as error:
                 failure = error
         # Nobody goes on before the folder has its name: the next checkpoint may link to it.
-        ends = self._exchange(failure and _sentence(failure))
+        ends = gather(failure and _sentence(failure), self.world)
         if not any(ends):
             return pending.target
         if pending.folder is not None:
@@ -282,13 +282,6 @@ class Writer:
                 if file.rank == self.rank:
                     copies[file.state, name] = tensor.to("cpu", copy=True)
         return copies
-
-    def _exchange(self, mine: Any) -> list[Any]:
-        """What each process says, by rank; all of them call it."""
-        everyone: list[Any] = [mine] * self.world
-        if self.world > 1:
-            dist.all_gather_object(everyone, mine)
-        return everyone
 
 
 def _write(

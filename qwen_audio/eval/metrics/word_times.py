@@ -5,19 +5,12 @@ An output of None is an example that failed; it matches no word.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from qwen_audio.eval.metrics.score import Score, check_lengths, count_failures, of_ratio
-
-_TIME_TAG = re.compile(r"<\|(\d{1,2}\.\d+)\|>")
-_TASK_TAGS = re.compile(
-    r"<\|(?:startoftranscript|transcribe|timestamps|notimestamps|endoftext|unknown|[a-z]{2}|zh_tr)\|>"
-)
 
 
 class TimedToken(NamedTuple):
@@ -26,23 +19,6 @@ class TimedToken(NamedTuple):
     token: str
     start: float
     end: float
-
-
-def timed_tokens(text: str) -> list[TimedToken] | None:
-    """Read `<|0.00|>a<|0.30|>b<|0.60|>`: each piece between two time tags, `<|sil|>` too.
-
-    None when there are not two time tags.
-    What stands before the first and after the last time tag has no times and is dropped, as in the published
-    scoring; white space between two time tags is a pause, not a word.
-    """
-    text = _TASK_TAGS.sub("", text)
-    times = [float(time) for time in _TIME_TAG.findall(text)]
-    if len(times) < 2:
-        return None
-    pieces = _TIME_TAG.sub("\x00", text).split("\x00")[1:-1]
-    spans = zip(pieces, pairwise(times), strict=True)
-    tokens = (TimedToken(piece.strip(), start, end) for piece, (start, end) in spans)
-    return [token for token in tokens if token.token]
 
 
 def matched_pairs(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
