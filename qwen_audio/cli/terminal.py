@@ -17,8 +17,7 @@ from urllib.parse import unquote
 
 from qwen_audio.audio.features import MAX_SECONDS
 from qwen_audio.audio.load import SAMPLE_RATE, AudioError, load_audio
-from qwen_audio.chat.chat import Chat, is_saved
-from qwen_audio.chat.questions import Questions
+from qwen_audio.chat.dialogue import Dialogue, is_saved
 from qwen_audio.cli.inputs import ENDINGS
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.format.messages import Recording
@@ -73,7 +72,7 @@ class Terminal:
         write: gets every piece of text to show, in order; pieces of an answer come without line breaks.
     """
 
-    def __init__(self, model: QwenAudio, chat: Chat, write: Callable[[str], None]) -> None:
+    def __init__(self, model: QwenAudio, chat: Dialogue, write: Callable[[str], None]) -> None:
         self.model, self.chat, self.write = model, chat, write
         self.sounds: list[Sound] = []
         self._new: list[Path] = []  # recordings that go with the next question
@@ -134,8 +133,8 @@ class Terminal:
 
     def _ask(self, question: str, heard: bool) -> None:
         """heard: whether the model can hear the recordings of the same line."""
-        asked = _as_edit(question)
-        if asked is not None and (self._rules_alone or (self.sounds and self.sounds[-1].long)):
+        asked = _as_edit(question)  # a model that was not tuned on dialogues gives no list of cuts
+        if asked is not None and (self.chat.alone or (self.sounds and self.sounds[-1].long)):
             self._change(asked)
             return
         if not heard:
@@ -161,11 +160,6 @@ class Terminal:
             meant = read_answer(question, reply.raw)
             if meant is not None and self.sounds:
                 self._change(meant)
-
-    @property
-    def _rules_alone(self) -> bool:
-        """Whether edits are read by rules: a model that was not tuned on dialogues gives no list of cuts."""
-        return isinstance(self.chat, Questions)
 
     def _change(self, asked: Instruction) -> None:
         sound = self._sound("")
