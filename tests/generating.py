@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,6 @@ from qwen_audio.format.tags import Segment
 from qwen_audio.inference.constraints import ChoiceTrie
 from qwen_audio.inference.request import seconds_of, task_row
 from qwen_audio.inference.sampling import Sampling
-from qwen_audio.inference.streaming import OnText
 from qwen_audio.inference.token_loop import Generation, decode
 
 
@@ -27,7 +26,7 @@ def generate(
     *,
     sampling: Sampling | Sequence[Sampling | None] | None = None,
     choices: Sequence[Sequence[str] | None] | None = None,
-    stream: OnText | None = None,
+    stream: Callable[[int, str], None] | None = None,
     loop_guard: bool | Sequence[bool] = True,
 ) -> list[Generation]:
     """Answers of one batch, decoded together in the caller's thread.

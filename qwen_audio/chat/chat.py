@@ -45,7 +45,7 @@ class Chat(Dialogue):
         window: system message and earlier turns stay under this number of tokens.
         sampling: how answers are drawn; None is greedy.
         loop_guard: whether an answer that repeats itself is ended.
-        engine: decodes the answers, together with what else it has to do; None: each in the thread that asks.
+        engine: decodes the answers, together with what else it has to do; None: one of this dialogue's own.
 
     `history` also holds the turns outside the window. What can be called stands in `Dialogue`.
     """
@@ -64,7 +64,8 @@ class Chat(Dialogue):
     ) -> None:
         super().__init__(system=system, numbering=numbering, window=window)
         self.model, self.processor = model, processor
-        self.sampling, self.loop_guard, self.engine = sampling, loop_guard, engine
+        self.sampling, self.loop_guard = sampling, loop_guard
+        self.engine = Engine(model, processor) if engine is None else engine
         self._kept: Kept | None = None
 
     def clear(self) -> None:
@@ -103,16 +104,14 @@ class Chat(Dialogue):
         mels = [_mel(clip) for clip in prompt.clips]
         shown = Readable()
         generation, kept = continue_dialogue(
-            self.model,
-            self.processor,
+            self.engine,
             prompt.ids,
             mels,
             self._kept,
             max_new_tokens,
             sampling=self.sampling,
             loop_guard=self.loop_guard,
-            stream=None if on_text is None else lambda _, text: pass_on(on_text, shown.add(text)),
-            engine=self.engine,
+            on_text=None if on_text is None else lambda text: pass_on(on_text, shown.add(text)),
         )
         self._kept = kept
         reply = Reply(

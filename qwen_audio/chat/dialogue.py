@@ -225,7 +225,10 @@ def _saved(part: str | Clip) -> dict[str, str]:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a file is a dialogue that `Dialogue.save` wrote; its recordings may be gone. OSError if it cannot be read."""
+    """Whether a file is a dialogue that `Dialogue.save` wrote; its recordings may be gone.
+
+    Raises OSError if it cannot be read.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:

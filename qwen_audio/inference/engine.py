@@ -158,18 +158,18 @@ class Engine:
             for job in with_engine.values():
                 job.cancel()
 
-    def decode(self, row: Row, stream: Callable[[int, str], None] | None = None) -> Run:
+    def decode(self, row: Row, on_text: Callable[[str], None] | None = None) -> Run:
         """Decode a row that is no request (a turn of a dialogue), and wait for it.
 
-        `stream` gets 0 and new text in the caller's thread; what it raises ends the row.
+        `on_text` gets new text in the caller's thread; what it raises ends the row.
         """
         job: Job[Run] = Job(_Owner(self), lambda run: run)
-        job.row = replace(row, on_text=job.text) if stream is not None else row
+        job.row = replace(row, on_text=job.text) if on_text is not None else row
         self._put(job, wait=True)
         try:
-            if stream is not None:
+            if on_text is not None:
                 for piece in job:
-                    stream(0, piece)
+                    on_text(piece)
             return job.result()
         finally:
             job.cancel()
