@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from qwen_audio.chat.questions import Questions
 from qwen_audio.cli.main import main
 from qwen_audio.cli.terminal import Quit, Terminal, split_paths
 from qwen_audio.inference.engine import Engine
+from qwen_audio.model.loading import EMBEDDED
 
 CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
 WORDS = CLIPS / "words.flac"
@@ -378,6 +380,25 @@ def test_recordings_of_any_name_are_there_from_the_beginning(model, tmp_path, mo
     assert run_chat(monkeypatch, odd, "--load", saved) == 0
     shown = capsys.readouterr().out
     assert "1 turns, 1 recordings" in shown and f"[2] {odd.name}, 3.4 s" in shown
+
+
+@pytest.mark.parametrize("dialogues", [False, True])
+def test_the_kind_of_dialogue_is_what_config_json_says(dialogues, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED, folder)
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(facts | {"dialogues": dialogues}), encoding="utf-8")
+    alone = []
+
+    class Watched(Terminal):
+        def __init__(self, model, chat, write):
+            super().__init__(model, chat, write)
+            alone.append(chat.alone)
+
+    monkeypatch.setattr("qwen_audio.cli.terminal.Terminal", Watched)
+    for mode in ("auto", "chat", "questions"):
+        assert run_chat(monkeypatch, "--model", folder, "--mode", mode) == 0
+    assert alone == [not dialogues, False, True]
 
 
 def test_a_chat_does_not_begin_with_what_cannot_be_read(tmp_path, monkeypatch, capsys):

@@ -24,7 +24,7 @@ def chat(
         str,
         typer.Option(
             help="chat: a dialogue. questions: each one by itself, for models not tuned on dialogues. "
-            "auto: questions for the embedded model, chat for any other."
+            "auto: what the model's config.json says: questions for the embedded model."
         ),
     ] = "auto",
     load: Annotated[Path | None, typer.Option(help="Go on with a saved dialogue.")] = None,
@@ -41,7 +41,7 @@ def chat(
     if mode not in ("auto", "chat", "questions"):
         raise ValueError(f"--mode {mode} is not known: use auto, chat or questions")
     loaded = load_model(model, device)
-    alone = mode == "questions" or (mode == "auto" and loaded.name == "embedded")
+    alone = mode == "questions" or (mode == "auto" and not loaded.model.config.dialogues)
     dialogue: Dialogue = Questions(loaded) if alone else loaded.chat(sampling=None if greedy else CHAT)
     if system is not None:
         dialogue.system = system
