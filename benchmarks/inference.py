@@ -242,12 +242,13 @@ def dialogue(
 ) -> None:
     """First token of a second turn after 30 s of audio, which plain transformers reads and encodes again."""
     from qwen_audio.chat.cache import continue_dialogue
+    from qwen_audio.inference.engine import Engine
 
-    tok = processor.tokenizer
+    engine, tok = Engine(ours, processor), processor.tokenizer
     wave = noise(30.0)
     clip = log_mel(wave)
     first, _ = processor.encode_row([clip.shape[-1]], [Segment("What is heard?", False, False)])
-    _, kept = continue_dialogue(ours, processor, first, [clip], None, 8)
+    _, kept = continue_dialogue(engine, first, [clip], None, 8)
     second = [*kept.ids, *tok.encode_plain(" And then?")]
     theirs = {
         "input_ids": torch.tensor([second], device=device),
@@ -257,7 +258,7 @@ def dialogue(
     }
     compare(
         "first token of the second turn",
-        lambda: continue_dialogue(ours, processor, second, [clip], kept, 1),
+        lambda: continue_dialogue(engine, second, [clip], kept, 1),
         lambda: other.generate(**theirs, max_new_tokens=1, do_sample=False, pad_token_id=tok.eos_token_id),
         repeats,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +13,7 @@ from qwen_audio.audio.features import log_mel
 from qwen_audio.format.tags import Segment
 from qwen_audio.inference.constraints import ChoiceTrie
 from qwen_audio.inference.request import seconds_of, task_row
-from qwen_audio.inference.sampling import Sampling, rules_of
-from qwen_audio.inference.streaming import OnText
+from qwen_audio.inference.sampling import Sampling
 from qwen_audio.inference.token_loop import Generation, decode
 
 
@@ -27,7 +26,7 @@ def generate(
     *,
     sampling: Sampling | Sequence[Sampling | None] | None = None,
     choices: Sequence[Sequence[str] | None] | None = None,
-    stream: OnText | None = None,
+    stream: Callable[[int, str], None] | None = None,
     loop_guard: bool | Sequence[bool] = True,
 ) -> list[Generation]:
     """Answers of one batch, decoded together in the caller's thread.
@@ -81,3 +80,14 @@ def generate(
         for one, trie in zip(made, tries, strict=True)
         if one is not None
     ]
+
+
+def rules_of(sampling: Sampling | Sequence[Sampling | None] | None, rows: int) -> list[Sampling | None]:
+    """One rule for each of `rows` rows, from one for all or one for each."""
+    if sampling is None or isinstance(sampling, Sampling):
+        return [sampling] * rows
+    if len(sampling) != rows:
+        raise ValueError(
+            f"sampling has {len(sampling)} entries for {rows} rows: give one, or one for each row"
+        )
+    return list(sampling)

@@ -74,15 +74,6 @@ def test_what_is_noted_can_be_measured() -> None:
     assert Augment(**OFF).distort(wave, np.random.default_rng(3))[1] == {}
 
 
-def test_a_call_and_its_facts_are_the_same_distortion() -> None:
-    wave, words = burst(0.5, 1.2), [Word("a", 0.5, 1.2)]
-    for seed in range(5):
-        called, timed = Augment()(wave, np.random.default_rng(seed), words)
-        changed, facts = Augment().distort(wave, np.random.default_rng(seed))
-        assert np.array_equal(called, changed)
-        assert timed[0].start == pytest.approx(0.5 / facts.get("speed", 1.0))
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_no_distortion_makes_a_label_untrue(task: str) -> None:
     kept = suited(Augment(**ON), task)

@@ -12,6 +12,7 @@ import torch
 from qwen_audio.audio.features import log_mel
 from qwen_audio.chat.cache import continue_dialogue
 from qwen_audio.format import tags
+from qwen_audio.inference.engine import Engine
 from qwen_audio.inference.row_cache import rotary_scale
 from qwen_audio.inference.sampling import Sampling
 
@@ -63,15 +64,14 @@ def assert_same_cache(kept, fresh):
 @pytest.mark.parametrize("sampling", [None, Sampling(seed=4)])
 def test_a_turn_is_answered_as_from_nothing_and_encodes_its_new_clips_only(model_type, sampling):
     model, processor = small.random_model(model_type)
+    engine = Engine(model, processor)
     counts, hook = encoded_clips(model)
     history, kept = [], None
     for turn, clips in dialogue(processor):
         ids = prompt(processor, history, *turn)
-        made, kept = continue_dialogue(
-            model, processor, ids, clips, kept, TOKENS, sampling=sampling, loop_guard=False
-        )
+        made, kept = continue_dialogue(engine, ids, clips, kept, TOKENS, sampling=sampling, loop_guard=False)
         alone, fresh = continue_dialogue(
-            model, processor, ids, clips, None, TOKENS, sampling=sampling, loop_guard=False
+            engine, ids, clips, None, TOKENS, sampling=sampling, loop_guard=False
         )
         assert made == alone and fresh.reused == 0
         # Of the turn before, all but its last token, which was never read, is taken over.
@@ -84,9 +84,10 @@ def test_a_turn_is_answered_as_from_nothing_and_encodes_its_new_clips_only(model
 
 def test_logits_with_a_kept_prefix_are_those_of_the_whole_prompt():
     model, processor = small.random_model()
+    engine = Engine(model, processor)
     (turn, clips), (other, more), _ = dialogue(processor)
     ids = prompt(processor, [], *turn)
-    made, kept = continue_dialogue(model, processor, ids, clips, None, TOKENS)
+    made, kept = continue_dialogue(engine, ids, clips, None, TOKENS)
     ids = prompt(processor, [*ids, *made.ids], *other)
     rest = torch.tensor([ids[len(kept.ids) :]])
     batch = processor.pad_rows([(ids, ids)], more, padding_side="left")
@@ -100,38 +101,41 @@ def test_logits_with_a_kept_prefix_are_those_of_the_whole_prompt():
 
 def test_what_is_kept_can_be_continued_twice():
     model, processor = small.random_model()
+    engine = Engine(model, processor)
     turn, clips = dialogue(processor)[0]
     ids = prompt(processor, [], *turn)
-    made, kept = continue_dialogue(model, processor, ids, clips, None, TOKENS)
+    made, kept = continue_dialogue(engine, ids, clips, None, TOKENS)
     lengths = [layer.keys.shape[-2] for layer in kept.cache.layers]
     for words in ("why?", "how long does it last?", "why?"):
         again = prompt(processor, [*ids, *made.ids], words)
-        answer, later = continue_dialogue(model, processor, again, clips, kept, TOKENS)
-        assert answer == continue_dialogue(model, processor, again, clips, None, TOKENS)[0]
+        answer, later = continue_dialogue(engine, again, clips, kept, TOKENS)
+        assert answer == continue_dialogue(engine, again, clips, None, TOKENS)[0]
         assert later.reused >= len(ids)
         assert [layer.keys.shape[-2] for layer in kept.cache.layers] == lengths
 
 
 def test_another_clip_of_the_same_length_is_heard():
     model, processor = small.random_model()
+    engine = Engine(model, processor)
     noise, _, other = MELS
     ids = prompt(processor, [], "Audio 1:", noise, "\nwhat?")
     assert ids == prompt(processor, [], "Audio 1:", other, "\nwhat?")
-    _, kept = continue_dialogue(model, processor, ids, [noise], None, TOKENS)
-    made, again = continue_dialogue(model, processor, ids, [other], kept, TOKENS)
+    _, kept = continue_dialogue(engine, ids, [noise], None, TOKENS)
+    made, again = continue_dialogue(engine, ids, [other], kept, TOKENS)
     assert again.reused == ids.index(processor.tokenizer.audio_start_id)
-    alone, fresh = continue_dialogue(model, processor, ids, [other], None, TOKENS)
+    alone, fresh = continue_dialogue(engine, ids, [other], None, TOKENS)
     assert made == alone
     assert_same_cache(again, fresh)
 
 
 def test_a_prefix_never_ends_inside_a_span_and_leaves_a_token():
     model, processor = small.random_model()
+    engine = Engine(model, processor)
     first, second, _ = MELS
     ids = prompt(processor, [], "a ", first, " b ", second, " c")
     starts = [at for at, token_id in enumerate(ids) if token_id == processor.tokenizer.audio_start_id]
-    alone, kept = continue_dialogue(model, processor, ids, [first, second], None, TOKENS)
-    made, again = continue_dialogue(model, processor, ids, [first, second], kept, TOKENS)
+    alone, kept = continue_dialogue(engine, ids, [first, second], None, TOKENS)
+    made, again = continue_dialogue(engine, ids, [first, second], kept, TOKENS)
     assert made == alone and again.reused == len(ids) - 1
     for cut, reused in [
         (starts[1] + 3, starts[1]),
@@ -143,18 +147,19 @@ def test_a_prefix_never_ends_inside_a_span_and_leaves_a_token():
         part = replace(kept, ids=kept.ids[:cut], cache=copy.deepcopy(kept.cache))
         part.cache.crop(cut - len(kept.ids))
         shorter = prompt(processor, [], "a ", first, " b ", second, " d")[:-1]
-        made, again = continue_dialogue(model, processor, shorter, [first, second], part, TOKENS)
+        made, again = continue_dialogue(engine, shorter, [first, second], part, TOKENS)
         assert again.reused == reused
-        assert made == continue_dialogue(model, processor, shorter, [first, second], None, TOKENS)[0]
+        assert made == continue_dialogue(engine, shorter, [first, second], None, TOKENS)[0]
 
 
 def test_a_dialogue_that_outgrows_the_rotary_scale_is_read_again_once():
     model, processor = small.random_model("qwen_audio_text", seq_length=96)
+    engine = Engine(model, processor)
     history, kept, reused, scales = [], None, [], []
     for turn, clips in [*dialogue(processor), (("more?",), MELS)]:
         ids = prompt(processor, history, *turn)
-        made, kept = continue_dialogue(model, processor, ids, clips, kept, TOKENS, loop_guard=False)
-        alone, fresh = continue_dialogue(model, processor, ids, clips, None, TOKENS, loop_guard=False)
+        made, kept = continue_dialogue(engine, ids, clips, kept, TOKENS, loop_guard=False)
+        alone, fresh = continue_dialogue(engine, ids, clips, None, TOKENS, loop_guard=False)
         assert made == alone
         assert_same_cache(kept, fresh)
         reused.append(kept.reused > 0)
@@ -172,23 +177,25 @@ def test_text_models_whose_keys_depend_on_the_whole_length_are_read_anew():
         "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
     }
     model, processor = small.random_model("llama", **text)
+    engine = Engine(model, processor, max_positions=4096)
     history, kept = [], None
     for words in ("one?", "two, which is longer?"):
         ids = prompt(processor, history, words)
-        made, kept = continue_dialogue(model, processor, ids, [], kept, TOKENS)
+        made, kept = continue_dialogue(engine, ids, [], kept, TOKENS)
         assert kept.reused == 0
         history = [*ids, *made.ids]
 
 
 def test_the_answer_is_streamed():
     model, processor = small.random_model()
+    engine = Engine(model, processor)
     turn, clips = dialogue(processor)[0]
     pieces = []
     made, _ = continue_dialogue(
-        model, processor, prompt(processor, [], *turn), clips, None, TOKENS,
-        sampling=Sampling(seed=2), stream=lambda row, text: pieces.append((row, text)),
+        engine, prompt(processor, [], *turn), clips, None, TOKENS,
+        sampling=Sampling(seed=2), on_text=pieces.append,
     )  # fmt: skip
-    assert {row for row, _ in pieces} == {0} and "".join(text for _, text in pieces) == made.text
+    assert "".join(pieces) == made.text
     assert tags.IM_END not in made.text
 
 
@@ -198,4 +205,4 @@ def test_the_answer_is_streamed():
 )
 def test_prompts_that_cannot_be_answered_are_refused(ids, clips, limit, message):
     with pytest.raises(ValueError, match=message):
-        continue_dialogue(*small.random_model(), ids, clips, None, limit)
+        continue_dialogue(Engine(*small.random_model()), ids, clips, None, limit)

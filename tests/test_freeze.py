@@ -132,6 +132,8 @@ def test_split_rows_compute_what_the_whole_matrix_does(tmp_path):
 def test_lora_trains_little_is_saved_apart_and_merged_on_export(tmp_path):
     pytest.importorskip("peft", reason="needs the train extra")
     start = save_untrained(tmp_path / "start")
+    facts = json.loads((start / "config.json").read_text(encoding="utf-8"))
+    (start / "config.json").write_text(json.dumps(facts | {"dialogues": False}), encoding="utf-8")
     config = tiny_config(
         tmp_path / "run",
         stage="sft",
@@ -145,7 +147,10 @@ def test_lora_trains_little_is_saved_apart_and_merged_on_export(tmp_path):
     assert not moved(stored(start), stored(last))
     with pytest.raises(CheckpointError, match="qwen-audio export"):
         load_checkpoint(last, "cpu", torch.float32)
-    merged = load_run(last, torch.float32)[0].state_dict()
+    assert not load_run(start, torch.float32)[0].config.dialogues
+    model = load_run(last, torch.float32)[0]
+    assert model.config.dialogues
+    merged = model.state_dict()
     names = moved(stored(start), merged)
     assert names and all(n.endswith(("q_proj.weight", "up_proj.weight")) for n in names)
     table = (tmp_path / "run" / "parameters.txt").read_text()

@@ -16,11 +16,20 @@ pytest.importorskip("pretty_midi", reason="the sound font comes with the synth e
 from qwen_audio.data.manifest import read_manifest
 from qwen_audio.format.tasks import parse, render
 from qwen_audio.synthetic.music.genres import FAMILIES, GENRES, TEMPO_CLASSES, player
-from qwen_audio.synthetic.music.melodies import TUNES, TUNES_BY_TITLE, excerpt, parse_notes
+from qwen_audio.synthetic.music.melodies import TUNES, excerpt, parse_notes
 from qwen_audio.synthetic.music.music import TASK_WEIGHTS, MusicGenerator, is_held_out
 from qwen_audio.synthetic.music.patterns import BASS_PATTERNS, CHORD_PATTERNS
 from qwen_audio.synthetic.music.piece import draw_plan
-from qwen_audio.synthetic.music.theory import QUALITIES, RHYTHMS, SCALES, Chord, key_name, progression, spelt
+from qwen_audio.synthetic.music.theory import (
+    QUALITIES,
+    RHYTHMS,
+    SCALES,
+    Chord,
+    key_name,
+    note_name,
+    progression,
+    spelt,
+)
 from qwen_audio.synthetic.music.track import DRUMS
 from qwen_audio.synthetic.music.voice import SINGERS
 from qwen_audio.synthetic.music.words import caption
@@ -191,11 +200,17 @@ def test_chords_are_in_their_key() -> None:
             assert first.root == 7 and first.third == third
 
 
+def test_notes_have_one_name_in_words_and_in_symbols() -> None:
+    pitches = (60, 66, 70, 21)
+    assert [note_name(pitch) for pitch in pitches] == ["C4", "F sharp 4", "B flat 4", "A0"]
+    assert [note_name(pitch, symbols=True) for pitch in pitches] == ["C4", "F#4", "Bb4", "A0"]
+
+
 def test_melodies_are_many_different_and_as_known() -> None:
     openings = {tuple(np.diff(tune.pitches[:8])) for tune in TUNES}
-    assert len(openings) == len(TUNES) == len(TUNES_BY_TITLE) >= 30
+    assert len(openings) == len(TUNES) == len({tune.title for tune in TUNES}) >= 30
     assert all("," not in tune.title and len(tune.pitches) >= 8 for tune in TUNES)
-    joy = TUNES_BY_TITLE["Ode to Joy"]
+    joy = next(tune for tune in TUNES if tune.title == "Ode to Joy")
     assert [p - joy.pitches[0] for p in joy.pitches[:8]] == [0, 0, 1, 3, 3, 1, 0, -2]
     assert parse_notes("C4 F#4/1.5 R/.5 Bb3") == [(1, 60), (1.5, 66), (0.5, None), (1, 58)]
     assert excerpt(joy, 0.5, 2, 1.6) == [(0.0, 0.5, 66), (0.5, 0.5, 66), (1.0, 0.5, 67)]
@@ -207,7 +222,7 @@ def test_held_out_combinations_are_disjoint() -> None:
     for held_out in (False, True):
         for sample in draw("music_recognition", 5, held_out=held_out):
             example = sample.example
-            tune = TUNES_BY_TITLE[example.label]
+            tune = next(tune for tune in TUNES if tune.title == example.label)
             shift = example.meta["notes"][0][2] - tune.pitches[0]
             assert is_held_out(example.label, shift % 12, example.meta["performer"]) == held_out
         for sample in draw("music_genre", 5, held_out=held_out):

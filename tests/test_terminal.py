@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +22,12 @@ import soundfile
 import qwen_audio
 from qwen_audio.api import QwenAudio, load
 from qwen_audio.audio.load import SAMPLE_RATE, load_audio
-from qwen_audio.chat.chat import Chat, Reply
+from qwen_audio.chat.dialogue import Dialogue, Reply
 from qwen_audio.chat.questions import Questions
 from qwen_audio.cli.main import main
 from qwen_audio.cli.terminal import Quit, Terminal, split_paths
-from qwen_audio.format.chatml import Turn
 from qwen_audio.inference.engine import Engine
+from qwen_audio.model.loading import EMBEDDED
 
 CLIPS = Path(qwen_audio.__file__).parent / "demo_clips"
 WORDS = CLIPS / "words.flac"
@@ -171,7 +172,7 @@ def test_a_recording_too_long_for_questions_is_there_for_the_rest(model, talk, t
     wave = load_audio(talk)
     long = tmp_path / "long.wav"
     soundfile.write(long, np.concatenate([wave, np.zeros(30 * SAMPLE_RATE, np.float32)]), SAMPLE_RATE)
-    for chat in (Questions(model), Scripted(model.model, model.processor)):
+    for chat in (Questions(model), Scripted()):
         session = Session(model, chat)
         shown = session(f"/add {long}")
         assert "33.4 s: longer than 30 s" in shown and "/words" in shown and "not for questions" in shown
@@ -263,21 +264,19 @@ def test_a_full_queue_is_one_sentence_and_the_question_can_be_asked_again(busy, 
     assert session("Transcribe the speech.").strip() == model.transcribe(talk).text
 
 
-class Scripted(Chat):
+class Scripted(Dialogue):
     """A dialogue whose answers are given: no small model here was tuned to write lists of cuts."""
 
     answers = ()
 
-    def _answer(self, system, history, query, max_new_tokens, on_text):
+    def respond(self, system, history, query, max_new_tokens, on_text):
         answer = self.answers[len(history)]
         on_text(answer)
-        self.last_reply = Reply(answer, answer, "end", 0, 0, 0)
-        self.history = [*history, Turn(query.query, answer)]
-        return self.last_reply
+        return Reply(answer, answer, "end", 0, 0, 0), answer
 
 
 def test_the_answer_of_a_chat_model_drives_the_edit(model, talk):
-    chat = Scripted(model.model, model.processor)
+    chat = Scripted()
     chat.answers = (
         "Cut from <|1.00|> to <|1.50|>.",
         'The word "x" is not spoken, so there is nothing to cut.',
@@ -381,6 +380,25 @@ def test_recordings_of_any_name_are_there_from_the_beginning(model, tmp_path, mo
     assert run_chat(monkeypatch, odd, "--load", saved) == 0
     shown = capsys.readouterr().out
     assert "1 turns, 1 recordings" in shown and f"[2] {odd.name}, 3.4 s" in shown
+
+
+@pytest.mark.parametrize("dialogues", [False, True])
+def test_the_kind_of_dialogue_is_what_config_json_says(dialogues, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED, folder)
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(facts | {"dialogues": dialogues}), encoding="utf-8")
+    alone = []
+
+    class Watched(Terminal):
+        def __init__(self, model, chat, write):
+            super().__init__(model, chat, write)
+            alone.append(chat.alone)
+
+    monkeypatch.setattr("qwen_audio.cli.terminal.Terminal", Watched)
+    for mode in ("auto", "chat", "questions"):
+        assert run_chat(monkeypatch, "--model", folder, "--mode", mode) == 0
+    assert alone == [not dialogues, False, True]
 
 
 def test_a_chat_does_not_begin_with_what_cannot_be_read(tmp_path, monkeypatch, capsys):

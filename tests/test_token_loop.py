@@ -13,6 +13,7 @@ from qwen_audio.audio.features import log_mel
 from qwen_audio.chat.cache import continue_dialogue
 from qwen_audio.format import tasks
 from qwen_audio.inference.constraints import ChoiceTrie
+from qwen_audio.inference.engine import Engine
 from qwen_audio.inference.request import Prepared, Request, task_row
 from qwen_audio.inference.row_cache import SLACK, past_of, same_keys
 from qwen_audio.inference.sampling import Sampling
@@ -57,7 +58,7 @@ def rows_of(model, processor):
     trie = ChoiceTrie(tokenizer, ["near", "nearly", "far away"])
     rows.append(task_row(model, processor, [mel], 1.7, question, 5, choices=trie))
     talk = [*tokenizer.encode_plain("user: how long is it"), *processor.encode_row([mel.shape[-1]], [])[0]]
-    made, kept = continue_dialogue(model, processor, talk, [mel], None, 8, loop_guard=False)
+    made, kept = continue_dialogue(Engine(model, processor), talk, [mel], None, 8, loop_guard=False)
     more = [*talk, *made.ids, *tokenizer.encode_plain("and why?")]
     longer = [*more, *tokenizer.encode_plain(", tell me")]
     if same_keys(model, len(talk), len(longer)):

@@ -8,10 +8,8 @@ run from nothing gives.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 from transformers import DynamicCache
@@ -21,8 +19,7 @@ from qwen_audio.inference.allowed import allowed_after
 from qwen_audio.inference.engine import Engine
 from qwen_audio.inference.row_cache import length_dependent, past_of, rotary_scale
 from qwen_audio.inference.sampling import Sampling
-from qwen_audio.inference.streaming import OnText
-from qwen_audio.inference.token_loop import Generation, Row, decode
+from qwen_audio.inference.token_loop import Generation, Row
 
 
 @dataclass(frozen=True)
@@ -45,34 +42,32 @@ class Kept:
 
 
 def continue_dialogue(
-    model: Any,
-    processor: Any,
+    engine: Engine,
     ids: Sequence[int],
     mels: Sequence[Tensor],
     kept: Kept | None,
     max_new_tokens: int,
     *,
     sampling: Sampling | None = None,
-    stream: OnText | None = None,
+    on_text: Callable[[str], None] | None = None,
     loop_guard: bool = True,
-    engine: Engine | None = None,
 ) -> tuple[Generation, Kept]:
     """The answer to one prompt of a dialogue.
 
     Args:
+        engine: decodes the answer with its model, together with what else it has to do.
         ids: the whole prompt, audio spans included.
         mels: log-mels `(80, T)` of all its clips, in order.
         kept: what the call before returned; None computes everything.
         max_new_tokens: the longest answer.
         sampling: how tokens are drawn; None takes the most probable one.
-        stream: called with 0 and new text, whole characters only.
+        on_text: called in this thread with new text, whole characters only; what it raises ends the answer.
         loop_guard: whether an answer that repeats itself is ended.
-        engine: decodes the answer together with what else it has to do; None decodes it in this thread.
 
     Returns:
         The answer, which ends before `<|endoftext|>`, `<|im_end|>` or `<|im_start|>`, and what the next call can use.
     """
-    tokenizer, ids = processor.tokenizer, list(ids)
+    model, tokenizer, ids = engine.model, engine.processor.tokenizer, list(ids)
     clips = [_digest(mel) for mel in mels]
     starts = [at for at, token_id in enumerate(ids) if token_id == tokenizer.audio_start_id]
     if len(starts) != len(mels):
@@ -97,11 +92,7 @@ def continue_dialogue(
         past=past_of(kept.cache, 0, slice(reused)) if kept is not None and reused else None,
         keep=True,
     )
-    if engine is not None:
-        run = engine.decode(row, stream)
-    else:
-        on_text = None if stream is None else partial(stream, 0)
-        run = decode(model, tokenizer, [replace(row, on_text=on_text)])[0]
+    run = engine.decode(row, on_text)
     made, cache = run.generation, run.cache
     assert made is not None and cache is not None
     held = cache.get_seq_length()

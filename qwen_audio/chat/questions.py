@@ -3,7 +3,7 @@
     chat = Questions(model)
     print(chat.say([{"audio": "rain.wav"}, {"text": "Which sound event is heard?"}]).text)
 
-It has the interface of `chat.Chat`, so programs need not care which of the two they talk to; what was said before is
+Like `chat.Chat` it is a `Dialogue`, so programs need not care which of the two they talk to; what was said before is
 not remembered, only the recordings are.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qwen_audio.audio.load import load_audio
-from qwen_audio.chat.chat import ANSWER_TOKENS, Chat, Reply
+from qwen_audio.chat.dialogue import ANSWER_TOKENS, Dialogue, Reply
 from qwen_audio.format.chatml import ChatError, Clip, Readable, Turn
 from qwen_audio.format.messages import Recording, parse_query
 from qwen_audio.format.tasks import TASKS
@@ -25,31 +25,30 @@ from qwen_audio.inference.request import Output, Request
 
 
 class Loaded(Protocol):
-    """What is asked of a loaded model, which `QwenAudio` has: network, processor, and the engine that answers."""
-
-    model: Any
-    processor: Any
+    """What is asked of a loaded model, which `QwenAudio` has: the engine that answers."""
 
     @property
     def engine(self) -> Engine: ...
 
 
-class Questions(Chat):
-    """Questions about recordings, one at a time; see `chat.Chat` for what can be called.
+class Questions(Dialogue):
+    """Questions about recordings, one at a time; what can be called stands in `Dialogue`.
 
     A question with recordings is about these; one without is about those of the last turn that had any. The request
     "Transcribe the speech." and the other questions of the task table are put in the tags of their task, which is
     what such a model was trained on.
     """
 
+    alone = True
+
     def __init__(self, model: Loaded) -> None:
-        super().__init__(model.model, model.processor, engine=model.engine)
-        self._asked = model
+        super().__init__()
+        self.model = model
 
     def stream(
         self, query: str | Sequence[dict[str, Any]], *, max_new_tokens: int = ANSWER_TOKENS
     ) -> Iterator[str]:
-        """As `Chat.stream`; it waits in the caller's thread, so that Ctrl-C ends the answer at once, before any text.
+        """As `Dialogue.stream`, in the caller's thread, so that Ctrl-C ends the answer at once, before any text.
 
         Raises EngineBusy where too many wait.
         """
@@ -57,21 +56,22 @@ class Questions(Chat):
         asked = self._ask(self.history, turn, max_new_tokens)
         yield from _pieces(asked)
         with self._busy:
-            self._keep(self.system, self.history, turn, asked.result())
+            self._keep(self.system, self.history, turn, *_reply(asked.result()))
 
-    def _answer(
+    def respond(
         self,
         system: str,
         history: Sequence[Turn],
         query: Turn,
         max_new_tokens: int,
         on_text: Callable[[str], None] | None,
-    ) -> Reply:
+    ) -> tuple[Reply, str]:
+        """See `Dialogue.respond`."""
         asked = self._ask(history, query, max_new_tokens)
         for piece in _pieces(asked):
             if on_text is not None:
                 on_text(piece)
-        return self._keep(system, history, query, asked.result())
+        return _reply(asked.result())
 
     def _ask(self, history: Sequence[Turn], query: Turn, max_new_tokens: int) -> Job[Output]:
         clips = query.clips or next((turn.clips for turn in reversed(history) if turn.clips), [])
@@ -87,15 +87,13 @@ class Questions(Chat):
             if task
             else Request("audio_qa", waves, question=question, max_new_tokens=max_new_tokens)
         )
-        return self._asked.engine.submit(request)
+        return self.model.engine.submit(request)
 
-    def _keep(self, system: str, history: Sequence[Turn], query: Turn, output: Output) -> Reply:
-        """The turn enters the history."""
-        text = output.parsed.text or output.parsed.label or ""
-        reply = Reply(text, output.raw, output.ended_by, 0, 0, 0)
-        self.system, self.history = system, [*history, Turn(query.query, text)]
-        self.last_reply = reply
-        return reply
+
+def _reply(output: Output) -> tuple[Reply, str]:
+    """The reply that an output is, and its text, which the history keeps."""
+    text = output.parsed.text or output.parsed.label or ""
+    return Reply(text, output.raw, output.ended_by, 0, 0, 0), text
 
 
 def _pieces(asked: Job[Output]) -> Iterator[str]:

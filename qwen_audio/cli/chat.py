@@ -24,7 +24,7 @@ def chat(
         str,
         typer.Option(
             help="chat: a dialogue. questions: each one by itself, for models not tuned on dialogues. "
-            "auto: questions for the embedded model, chat for any other."
+            "auto: what the model's config.json says: questions for the embedded model."
         ),
     ] = "auto",
     load: Annotated[Path | None, typer.Option(help="Go on with a saved dialogue.")] = None,
@@ -33,7 +33,7 @@ def chat(
     device: Device = None,
 ) -> None:
     """Talk about recordings in the terminal; /help says how."""
-    from qwen_audio.chat.chat import Chat
+    from qwen_audio.chat.dialogue import Dialogue
     from qwen_audio.chat.questions import Questions
     from qwen_audio.cli.terminal import Terminal
     from qwen_audio.inference.sampling import CHAT
@@ -41,15 +41,15 @@ def chat(
     if mode not in ("auto", "chat", "questions"):
         raise ValueError(f"--mode {mode} is not known: use auto, chat or questions")
     loaded = load_model(model, device)
-    alone = mode == "questions" or (mode == "auto" and loaded.name == "embedded")
-    dialogue: Chat = Questions(loaded) if alone else loaded.chat(sampling=None if greedy else CHAT)
+    alone = mode == "questions" or (mode == "auto" and not loaded.model.config.dialogues)
+    dialogue: Dialogue = Questions(loaded) if alone else loaded.chat(sampling=None if greedy else CHAT)
     if system is not None:
         dialogue.system = system
     terminal = Terminal(loaded, dialogue, _show)
     person = sys.stdin.isatty()
     if person:
         _line_editing()
-        kind = "each question is answered by itself" if alone else "a dialogue"
+        kind = "each question is answered by itself" if dialogue.alone else "a dialogue"
         print(
             f"model: {loaded.name} ({kind}). Write or drag in the path of a recording, then ask. /help for more."
         )

@@ -1,7 +1,7 @@
-"""Chat in a terminal, line by line; plain text is enough, so it works over SSH.
+"""Chat in a terminal: lines go in, text comes out; nothing but a terminal is needed, so it works over SSH.
 
 A line is a question, the path of a recording (typed, or dragged into the window), both together, or a command that
-begins with a slash. `Terminal` has no input loop of its own: chat.py gives it lines, and so does a test.
+begins with a slash. `Terminal` has no input loop of its own: `cli_chat` gives it lines, and so does a test.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from urllib.parse import unquote
 
 from qwen_audio.audio.features import MAX_SECONDS
 from qwen_audio.audio.load import SAMPLE_RATE, AudioError, load_audio
-from qwen_audio.chat.chat import Chat, is_saved
-from qwen_audio.chat.questions import Questions
+from qwen_audio.chat.dialogue import Dialogue, is_saved
 from qwen_audio.cli.inputs import ENDINGS
 from qwen_audio.editing import Instruction, InstructionError, edit, read_answer, read_instruction
 from qwen_audio.format.messages import Recording
@@ -43,7 +42,7 @@ front of the question. "remove the word seven", "bleep from 1 to 2" and the like
   /help          this
   /quit          end (so does Ctrl-D; Ctrl-C stops an answer, or drops the line)"""
 
-_PROBLEMS = (ValueError, OSError)  # errors from a user's input; AudioError and ChatError are ValueErrors
+_PROBLEMS = (ValueError, OSError)  # what a user's input can cause; AudioError and ChatError are ValueErrors
 _REFUSALS = (EngineBusy, EngineClosed)  # other users of the same model; the same question may work later
 
 
@@ -60,7 +59,7 @@ class Sound:
 
     @property
     def long(self) -> bool:
-        """True if it is longer than the window of the model, so that no question can be about it."""
+        """Whether it is longer than what the model hears at once, so that no question can be about it."""
         return self.seconds > MAX_SECONDS
 
 
@@ -73,7 +72,7 @@ class Terminal:
         write: gets every piece of text to show, in order; pieces of an answer come without line breaks.
     """
 
-    def __init__(self, model: QwenAudio, chat: Chat, write: Callable[[str], None]) -> None:
+    def __init__(self, model: QwenAudio, chat: Dialogue, write: Callable[[str], None]) -> None:
         self.model, self.chat, self.write = model, chat, write
         self.sounds: list[Sound] = []
         self._new: list[Path] = []  # recordings that go with the next question
@@ -84,7 +83,7 @@ class Terminal:
         }  # fmt: skip
 
     def handle(self, line: str) -> None:
-        """Carry out one line. An error is shown as one sentence; raises Quit at the end."""
+        """Do what one line asks for. What goes wrong is shown as one sentence; raises Quit at the end."""
         line = line.strip()
         if not line:
             return
@@ -103,8 +102,8 @@ class Terminal:
             self._say("\n(stopped)")
 
     def add(self, path: Path) -> bool:
-        """Add a recording; returns True if it goes with the next question. Raises AudioError if it cannot be read."""
-        # A line that is entered again after Ctrl-C.
+        """A new recording; whether it goes with the next question. Raises AudioError if it cannot be read."""
+        # A line that is put again after Ctrl-C.
         if path.resolve() in [queued.resolve() for queued in self._new]:
             self._say(f"{path.name}: goes with your next question")
             return True
@@ -133,9 +132,9 @@ class Terminal:
         self._commands[name](rest)
 
     def _ask(self, question: str, heard: bool) -> None:
-        """Put a question to the model; `heard`: the recordings of the same line fit its window."""
-        asked = _as_edit(question)
-        if asked is not None and (self._rules_alone or (self.sounds and self.sounds[-1].long)):
+        """heard: whether the model can hear the recordings of the same line."""
+        asked = _as_edit(question)  # a model that was not tuned on dialogues gives no list of cuts
+        if asked is not None and (self.chat.alone or (self.sounds and self.sounds[-1].long)):
             self._change(asked)
             return
         if not heard:
@@ -147,7 +146,7 @@ class Terminal:
         except _PROBLEMS as error:
             if not self._new:
                 raise
-            # One of them may be the cause, and would be for each later question.
+            # It may be due to one of them, and would be so for each later question.
             names, self._new = ", ".join(path.name for path in self._new), []
             raise ValueError(f"{error} ({names}: not with the next question unless added again)") from error
         self._new = []
@@ -161,11 +160,6 @@ class Terminal:
             meant = read_answer(question, reply.raw)
             if meant is not None and self.sounds:
                 self._change(meant)
-
-    @property
-    def _rules_alone(self) -> bool:
-        """True if edits are read by rules alone: a model not tuned on dialogues gives no list of cuts."""
-        return isinstance(self.chat, Questions)
 
     def _change(self, asked: Instruction) -> None:
         sound = self._sound("")
@@ -255,8 +249,8 @@ def split_paths(line: str, *, sentence: bool = True) -> tuple[list[Path], str]:
     Terminals put a file that is dragged into them as a path in quotes, with backslashes before spaces, or as a file://
     address. A line that is a path as a whole is one, spaces and all.
 
-    sentence: the line may hold plain words: only those written like a path name a file. Raises AudioError for a word
-    written like the path of a recording that does not exist.
+    sentence: words may be words: only those that are written like a path name a file. Raises AudioError for one that
+    is written like the path of a recording where there is no such file.
     """
     whole = _file(line)
     if whole is not None:
@@ -300,7 +294,7 @@ def _file(text: str) -> Path | None:
 
 
 def _path(text: str) -> Path:
-    """The path of a name or a file:// address, which need not exist."""
+    """The path that a name or a file:// address stands for, whether anything is there or not."""
     if text.startswith("file://"):
         text = "/" + unquote(text.removeprefix("file://").partition("/")[2])
     return Path(os.path.expanduser(text))  # unlike Path's own, leaves the `~5` of "is it ~5 s long?" alone

@@ -1,13 +1,12 @@
 """Random distortions of a waveform for training: speed, room, noise, telephone band, clipping, codecs, bits.
 
-Every distortion happens with its own probability, in the order of a real recording: voice, room,
+Every distortion happens with its own probability, in the order in which sound meets it: voice, room,
 surroundings, microphone, line.  Only the change of speed moves words in time; their times are scaled.
 All randomness comes from the caller's generator.  Spectra are shaped by one FFT per step, zero-padded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +16,15 @@ import soxr
 
 from qwen_audio.audio.codecs import CODECS, mu_law, pass_codec
 from qwen_audio.audio.load import SAMPLE_RATE
-from qwen_audio.format.timestamps import Word
 
 NOISE_COLOURS = ("white", "pink", "brown", "babble", "hum")
-_HEARD_DECAY = 0.75  # share of a reverberation time (60 dB): the last 15 dB are inaudible
+_HEARD_DECAY = 0.75  # of a reverberation: its last 15 dB are not heard
 _SPEED_GRID = 0.005  # speed factors are multiples of this: soxr is quick for ratios of small integers
 
 
 @dataclass(frozen=True)
 class Augment:
-    """A random distortion of speech or any other sound; call it with a wave and a generator.
+    """A random distortion of speech or any other sound.
 
     Each field but the ranges is the probability of one distortion.
 
@@ -65,28 +63,13 @@ class Augment:
         if self.speed_range[0] < 0.5 or self.speed_range[1] > 2.0:
             raise ValueError(f"speed_range is {self.speed_range}: give factors from 0.5 to 2")
 
-    def __call__(
-        self, wave: np.ndarray, rng: np.random.Generator, words: Sequence[Word] | None = None
-    ) -> tuple[np.ndarray, list[Word] | None]:
-        """Distort `wave` (n,) at 16 kHz.
-
-        Returns a new float32 wave, (n,) or (n / speed factor,), within -1..1, and the words with scaled times
-        (None for None).  Silence stays silence.  Raises ValueError for a wave that is empty or not mono.
-        """
-        changed, facts = self.distort(wave, rng)
-        if words is None:
-            return changed, None
-        factor, end = facts.get("speed", 1.0), changed.size / SAMPLE_RATE
-        if factor == 1.0:
-            return changed, list(words)
-        return changed, [Word(w.word, min(w.start / factor, end), min(w.end / factor, end)) for w in words]
-
     def distort(self, wave: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-        """Distort a wave alone; returns the wave and a record of the distortions applied.
+        """A distorted copy of `wave` (n,) at 16 kHz, and what was done to it.
 
-        The record has those of "speed" (factor), "eq" (true), "reverberation_s" and "direct_db" (the direct sound
-        over all the rest), "noise" and "snr_db", "band_hz", "clip_db", "peak_db", "quantise" ("mu-law" or bits),
-        "codec" and "bit_rate" that apply.
+        The wave is float32 within -1..1, (n,) or (n / speed factor,); silence stays silence. The facts are those of
+        "speed" (factor), "eq" (true), "reverberation_s" and "direct_db" (the direct sound over all the rest), "noise"
+        and "snr_db", "band_hz", "clip_db", "peak_db", "quantise" ("mu-law" or bits), "codec" and "bit_rate" that apply.
+        Raises ValueError for a wave that is empty or not mono.
         """
         if wave.ndim != 1 or wave.size == 0:
             raise ValueError(f"the wave has the shape {wave.shape}: give one channel, (n,), with n > 0")
@@ -95,7 +78,7 @@ class Augment:
         dice = rng.random(8)
         if dice[0] < self.speed:
             factor = _speed_factor(rng, self.speed_range)
-            wave, _ = change_speed(wave, factor)
+            wave = change_speed(wave, factor)
             facts["speed"] = factor
         if dice[1] < self.eq:
             wave = shape_spectrum(wave, _random_eq(rng))
@@ -135,7 +118,7 @@ class Augment:
             bits = None if rng.random() < 0.5 else int(rng.integers(8, 13))
             wave = round_to_bits(wave, bits) if bits else mu_law(wave)
             facts["quantise"] = bits or "mu-law"
-        # Sampled only where it can happen, so that a seed gives the same waves as before there were codecs.
+        # Drawn only where it can happen: a seed gives the waves it gave before there were codecs.
         if self.codec > 0 and rng.random() < self.codec:
             name = tuple(CODECS)[rng.integers(len(CODECS))]
             rate = int(rng.choice(CODECS[name].bit_rates))
@@ -144,17 +127,9 @@ class Augment:
         return wave, facts
 
 
-def change_speed(
-    wave: np.ndarray, factor: float, words: list[Word] | None = None
-) -> tuple[np.ndarray, list[Word] | None]:
-    """Play (n,) `factor` times faster and higher: (round(n / factor),) float32, and scaled word times."""
-    if factor == 1.0:
-        return wave, words
-    changed = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ")
-    if words is None:
-        return changed, None
-    end = changed.size / SAMPLE_RATE
-    return changed, [Word(w.word, min(w.start / factor, end), min(w.end / factor, end)) for w in words]
+def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
+    """Play (n,) `factor` times faster and higher: (round(n / factor),) float32."""
+    return wave if factor == 1.0 else soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ")
 
 
 def shape_spectrum(wave: np.ndarray, curve: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The engine: continuous batching of requests of any kind, from any thread, on one model.
+"""The engine: requests of any kind, from any thread, decoded together on one model.
 
     with Engine(model, processor) as engine:
         job = engine.submit(Request("audio_caption", [wave]))
@@ -6,8 +6,8 @@
             print(piece, end="")
         print(job.result().parsed.text)
 
-Requests join the running batch between two tokens and leave when they are answered (token_loop.py). An answer does not
-depend on the other requests.
+Requests join what is running between two tokens and leave when they are answered (token_loop.py). An answer does not
+depend on what else the engine does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Engine", "EngineBusy", "EngineClosed", "Job"]
 
 MAX_ROWS = 16
 QUEUE_LIMIT = 64
-# Shares of the memory that the KV cache may take.
+# Shares of the memory that is there which keys and values may take.
 GPU_SHARE = 0.5
 CPU_SHARE = 0.25
 
@@ -43,11 +43,11 @@ class Engine:
 
     Args:
         model, processor: as in `QwenAudio`.
-        max_rows: largest number of requests decoded at once.
-        max_positions: positions (tokens, padding included) that the KV cache may hold; None takes as many as fit into
-            half of the free memory of the GPU, or a quarter of the machine's memory, and no more than `max_rows` of
-            the model's longest sequences can need.
-        queue_limit: largest number of requests that wait.
+        max_rows: how many are decoded at once.
+        max_positions: for how many positions (tokens, padding included) keys and values may be held; None takes as
+            many as fit into half of the free memory of the GPU, or a quarter of the machine's memory, and no more
+            than `max_rows` of the model's longest sequences can need.
+        queue_limit: how many may wait.
 
     Calls are safe from any thread, but not from `on_text`, which runs in the engine's own.
     """
@@ -69,31 +69,31 @@ class Engine:
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: give 1 or more")
         if length_dependent(model):
-            max_rows = 1  # transformers computes all rows' rotary embedding from the longest row
+            max_rows = 1  # transformers turns all rows by the longest
         self.model, self.processor = model, processor
         positions = max_positions or default_positions(model, max_rows)
         self._worker = Worker(model, processor.tokenizer, Limits(max_rows, positions, queue_limit))
-        # The thread refers to the worker only: an engine without references is closed, and so is one at exit.
+        # The thread knows the worker only: an engine that nobody holds any more ends, and so does one at exit.
         self._end = weakref.finalize(self, self._worker.close)
 
     @property
     def limits(self) -> Limits:
-        """Limits that the engine was made with."""
+        """What it was made with."""
         return self._worker.limits
 
     @property
     def is_here(self) -> bool:
-        """True if the engine's thread is in this process: a fork needs an engine of its own."""
+        """Whether it works in this process: a fork needs another one."""
         return self._worker.is_here
 
     @property
     def running(self) -> int:
-        """Number of rows that are decoded now."""
+        """Rows that are decoded now."""
         return self._worker.running
 
     @property
     def waiting(self) -> int:
-        """Number of jobs in the queue."""
+        """Jobs that wait for their turn."""
         return self._worker.waiting
 
     @property
@@ -130,9 +130,9 @@ class Engine:
     ) -> Iterator[tuple[int, Output]]:
         """Numbers and outputs of any number of requests as they finish.
 
-        Requests are taken from `requests` as there is room, so that at most `at_once` of a generator's are in memory
-        (default: twice `max_rows`). An exception of one request is raised here, and the others are cancelled, as they
-        are when the iteration is left early.
+        Requests are drawn from `requests` as there is room, so that a generator of them never has more than
+        `at_once` in memory (default: twice `max_rows`). What a request raises is raised here, and the others are
+        cancelled; so they are when the iteration is left early.
         """
         window = 2 * self.limits.rows if at_once is None else at_once
         if window < 1:
@@ -158,18 +158,18 @@ class Engine:
             for job in with_engine.values():
                 job.cancel()
 
-    def decode(self, row: Row, stream: Callable[[int, str], None] | None = None) -> Run:
-        """Decode a row that is not a request (a turn of a dialogue), and wait for it.
+    def decode(self, row: Row, on_text: Callable[[str], None] | None = None) -> Run:
+        """Decode a row that is no request (a turn of a dialogue), and wait for it.
 
-        `stream` gets 0 and new text in the caller's thread; an exception that it raises ends the row.
+        `on_text` gets new text in the caller's thread; what it raises ends the row.
         """
         job: Job[Run] = Job(_Owner(self), lambda run: run)
-        job.row = replace(row, on_text=job.text) if stream is not None else row
+        job.row = replace(row, on_text=job.text) if on_text is not None else row
         self._put(job, wait=True)
         try:
-            if stream is not None:
+            if on_text is not None:
                 for piece in job:
-                    stream(0, piece)
+                    on_text(piece)
             return job.result()
         finally:
             job.cancel()
@@ -184,7 +184,7 @@ class Engine:
             job.cancel()
 
     def close(self) -> None:
-        """Stop the engine. Jobs that are not done fail with EngineClosed."""
+        """End. Jobs that are not done fail with EngineClosed."""
         self._end()
 
     def __enter__(self) -> Engine:
@@ -213,7 +213,7 @@ class Engine:
 
 
 class _Owner:
-    """A job's reference to its engine, which keeps the engine alive until the job is done."""
+    """What a job knows of its engine; keeps it alive until the job is done."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -226,7 +226,7 @@ class _Owner:
 
 
 def position_bytes(model: Any) -> int:
-    """Bytes of the KV cache for one position."""
+    """Bytes of the keys and values of one position."""
     config = model.config.get_text_config(decoder=True)
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -237,7 +237,7 @@ def position_bytes(model: Any) -> int:
 
 
 def default_positions(model: Any, max_rows: int) -> int:
-    """Default number of positions that an engine may hold: a share of memory, at most the number that can be used."""
+    """How many positions an engine may hold if nobody says: a share of memory, and no more than can be of use."""
     device = model.device
     if device.type == "cuda":
         memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0]

@@ -9,7 +9,6 @@ differ in the last bit (as they do between one batch and another) give the same 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,14 +75,3 @@ def keep(scores: Tensor, rule: Sampling) -> Tensor:
         before = shares.cumsum(0) - shares
         scores = scores.masked_fill((before >= rule.top_p)[ids.argsort()], -torch.inf)
     return scores
-
-
-def rules_of(sampling: Sampling | Sequence[Sampling | None] | None, rows: int) -> list[Sampling | None]:
-    """One rule for each of `rows` rows, from one for all or one for each."""
-    if sampling is None or isinstance(sampling, Sampling):
-        return [sampling] * rows
-    if len(sampling) != rows:
-        raise ValueError(
-            f"sampling has {len(sampling)} entries for {rows} rows: give one, or one for each row"
-        )
-    return list(sampling)

@@ -9,14 +9,10 @@ an answer repeated itself: the loop guard keeps one copy of a block that was str
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from qwen_audio.format.tokenizer import _byte_alphabet
-
-# Takes the row and its new text, never empty.
-OnText = Callable[[int, str], None]
 
 
 @lru_cache(maxsize=1)

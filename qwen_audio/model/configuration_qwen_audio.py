@@ -51,6 +51,7 @@ class QwenAudioConfig(PreTrainedConfig):
         text_config: configuration (or dictionary with `model_type`) of any `AutoModelForCausalLM`.
         audio_start_token_id, audio_end_token_id: ids of `<audio>` and `</audio>`.
         audio_pad_token_id: id that fills a span between the two, one for each 40 ms of audio.
+        dialogues: whether the model can hold a dialogue; false of one that knows tasks and questions only.
     """
 
     model_type = "qwen_audio"
@@ -64,6 +65,7 @@ class QwenAudioConfig(PreTrainedConfig):
     audio_start_token_id: int = 155163
     audio_end_token_id: int = 155164
     audio_pad_token_id: int = 151851
+    dialogues: bool = True
     tie_word_embeddings: bool = False
 
 

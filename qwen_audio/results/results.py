@@ -22,8 +22,6 @@ __all__ = [
     "srt_time",
 ]
 
-TIMED_STYLES = ("srt", "vtt")  # subtitles are made of words with times
-
 
 class Result(Protocol):
     """Interface of every result: the answer as text, and the whole result as plain data."""

@@ -1,8 +1,8 @@
-"""A recording with the facts of its labels, read from an annotated example, and helpers that put facts into words.
+"""A recording with what its labels say of it, read from an annotated example, and words to say it with.
 
-Every statement of a synthetic dialogue comes from here: from the fields of the example, from the `meta` of a
-synthetic example (which is exact), or from the waveform itself (length, level). A fact that the labels do not
-decide is None or empty, and then no turn is made about it.
+Everything that a made dialogue claims comes from here: from the fields of the example, from what a synthetic
+example's `meta` adds (which is exact), or from the wave itself (length, level). What the labels do not decide is
+None or empty, and then no turn is made about it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.manifest import Example
 from qwen_audio.format import tags
+from qwen_audio.format.example import SYNTHETIC_SOURCE
 from qwen_audio.format.timestamps import Span, Word
 
 SPACED = ("en", "de", "es", "fr", "it")  # languages whose words a listener counts as they are written
@@ -26,11 +27,11 @@ _SPOKEN = (
     "speaker_diarization", "speaker_verification",
 )  # fmt: skip
 _SOUNDS = ("audio_caption", "sound_event", "event_detection", "audio_qa")
-_FRAME = 400  # samples of the frames in which level is measured: 25 ms
+_FRAME = 400  # samples of the frames whose level decides what is loud: 25 ms
 
 
 class QA(NamedTuple):
-    """One turn about a recording: its kind, the request and the answer."""
+    """One turn about a recording: what it trains, the request and the answer."""
 
     kind: str
     request: str
@@ -39,7 +40,7 @@ class QA(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """One recording: its example, its wave (n,) at 16 kHz, and the index of the clip in the example."""
+    """One recording: its example, its wave (n,) at 16 kHz, and which of the example's clips it is."""
 
     example: Example
     wave: np.ndarray
@@ -47,7 +48,7 @@ class Heard:
 
     @property
     def seconds(self) -> float:
-        """Length of the recording in seconds."""
+        """Length of the recording."""
         return len(self.wave) / SAMPLE_RATE
 
     @cached_property
@@ -60,8 +61,8 @@ class Heard:
 
     @property
     def exact(self) -> bool:
-        """True if the labels describe everything audible, as those of the synthetic world do."""
-        return (self.example.source or "").startswith("synthetic")
+        """Whether the labels say all there is to hear, as those of the synthetic world do."""
+        return (self.example.source or "").startswith(SYNTHETIC_SOURCE)
 
     @property
     def task(self) -> str:
@@ -75,12 +76,12 @@ class Heard:
 
     @property
     def is_speech(self) -> bool:
-        """True if someone speaks."""
+        """Whether someone speaks."""
         return self.task in _SPOKEN
 
     @property
     def has_speech(self) -> bool | None:
-        """True if there is speech; None where the labels leave it open, as for places and songs."""
+        """None where the labels leave it open: places may have voices, songs have words or none."""
         if self.is_speech:
             return True
         closed = self.exact and "scene" not in self.meta and self.singer is None
@@ -88,7 +89,7 @@ class Heard:
 
     @property
     def is_music(self) -> bool:
-        """True for music or a note of an instrument."""
+        """Whether it is music or a note of an instrument."""
         return "parts" in self.meta or "tune" in self.meta or "program" in self.meta
 
     @property
@@ -104,7 +105,7 @@ class Heard:
 
     @property
     def words(self) -> list[Word]:
-        """The words with their times, if all of them have times."""
+        """The words with their times, where all of them have some."""
         if self.task in ("word_timestamps", "asr") and self.example.words:
             return self.example.words
         return []
@@ -128,7 +129,7 @@ class Heard:
 
     @property
     def singer(self) -> str | None:
-        """Name of the singer."""
+        """The name of who sings."""
         name = self.meta.get("singer") or (self.example.label if self.task == "singer_id" else None)
         performer = self.meta.get("performer")
         if (
@@ -144,7 +145,7 @@ class Heard:
             label = self.example.label
             return (label, None) if self.task == "speaker_age" else (None, label)
         if self.exact and self.is_speech and self.task not in ("overlapped_asr", "speaker_diarization"):
-            # "espeak/adult-female/...", "espeak/child/...": the name gives the speaker of the synthetic world.
+            # "espeak/adult-female/...", "espeak/child/...": who speaks in the synthetic world is known by the name.
             name = (self.example.speaker if self.clip == 0 else self.example.speaker2) or ""
             parts = name.split("/")
             age, _, sex = (parts[1] if len(parts) > 3 else "").partition("-")
@@ -161,12 +162,12 @@ def pick(rng: np.random.Generator, items: Sequence[Any]) -> Any:
 
 
 def one(rng: np.random.Generator, templates: str, **slots: str) -> str:
-    """One of the templates, separated by "|", filled, as a sentence with a capital at the beginning."""
+    """One of the templates, parted by "|", filled, as a sentence: it begins with a capital."""
     return sentence(pick(rng, [part.strip() for part in templates.split("|")]).format(**slots))
 
 
 def sentence(text: str) -> str:
-    """The text with a capital at the beginning."""
+    """With a capital at the beginning."""
     return text[:1].upper() + text[1:]
 
 
@@ -208,5 +209,5 @@ NUMBERS = (
 
 
 def number(count: int) -> str:
-    """A number in words up to twelve; 0 is "no"."""
+    """In words up to twelve; 0 is "no"."""
     return NUMBERS[count] if count < len(NUMBERS) else str(count)

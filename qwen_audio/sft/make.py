@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from qwen_audio.audio.features import MAX_SECONDS
 from qwen_audio.audio.load import SAMPLE_RATE, load_audio
 from qwen_audio.data.dialogues import UNSET, Dialogue, DialogueSample, Part, Turn
 from qwen_audio.data.manifest import AudioRef, Example, Sample, read_manifest
+from qwen_audio.format.example import SYNTHETIC_SOURCE
 from qwen_audio.sft import turns_music, turns_several, turns_sound, turns_speech
 from qwen_audio.sft.heard import QA, Heard, pick
 from qwen_audio.sft.turns_main import choice_turn, duration_turn, main_turn, speech_turn
@@ -45,8 +46,6 @@ _SYSTEM_SHARE = 0.1  # of dialogues with another system message than the default
 _TEXT_FIRST = 0.1  # of turns in which the request stands before the recording
 _GREETED = 0.08
 _TRIES = 200
-
-_Turn = Callable[[np.random.Generator, Heard, str], QA | None]
 
 
 class Recordings(Protocol):
@@ -239,7 +238,7 @@ class DialogueMaker:
             text = next(part for part in turns[0].user if part.text is not None)
             text.text = f"{pick(rng, ('Hello!', 'Hi!', 'Good morning.'))} {text.text}"
         licenses = sorted({one.example.license for one in heard if one.example.license})
-        sources = sorted({one.example.source for one in heard if one.example.source}) or ["synthetic"]
+        sources = sorted({one.example.source for one in heard if one.example.source}) or [SYNTHETIC_SOURCE]
         dialogue = Dialogue(
             id="made",
             system=pick(rng, _SYSTEMS) if rng.random() < _SYSTEM_SHARE else None,

@@ -34,7 +34,6 @@ _ADJECTIVES = {
 }  # fmt: skip
 _NAMED = {"drums": "the drums", "french horn": "a French horn", "english horn": "an English horn"}
 _AGES = {"child": "a child", "adult": "an adult", "senior": "an elderly person"}
-_NOTES = ("C", "C sharp", "D", "D sharp", "E", "F", "F sharp", "G", "G sharp", "A", "A sharp", "B")
 # Classes of sounds by what makes them.
 ANIMALS = ("dog barking", "rooster crowing", "birds singing", "crickets chirping")
 VEHICLES = ("helicopter", "car engine", "train")
@@ -85,8 +84,3 @@ def instrument_noun(label: str) -> str:
     if label in _NAMED:
         return _NAMED[label]
     return a(label) if label in FAMILIES else f'the instrument "{label}"'
-
-
-def note_name(pitch: int) -> str:
-    """The name of a MIDI pitch, 60 being C4: "F sharp 3"."""
-    return f"{_NOTES[pitch % 12]}{' ' if len(_NOTES[pitch % 12]) > 1 else ''}{pitch // 12 - 1}"

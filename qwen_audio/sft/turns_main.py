@@ -20,10 +20,10 @@ from qwen_audio.sft.nouns import (
     feeling,
     genre_noun,
     instrument_noun,
-    note_name,
     place_noun,
 )
 from qwen_audio.sft.phrases import PHRASES
+from qwen_audio.synthetic.music.theory import note_name
 
 MOST_WORDS = 16  # timed words in one answer
 _MOST_SPANS = 12

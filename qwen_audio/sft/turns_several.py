@@ -12,8 +12,9 @@ import numpy as np
 
 from qwen_audio.format.task_table import LANGUAGE_NAMES
 from qwen_audio.sft.heard import QA, Heard, a, listed, number, one, pick, sentence
-from qwen_audio.sft.nouns import event_noun, genre_noun, instrument_noun, note_name, place_noun
+from qwen_audio.sft.nouns import event_noun, genre_noun, instrument_noun, place_noun
 from qwen_audio.sft.phrases import PHRASES
+from qwen_audio.synthetic.music.theory import note_name
 from qwen_audio.synthetic.sounds.stories import alike
 
 Named = Sequence[tuple[str, Heard]]
@@ -205,9 +206,6 @@ def same_language(rng: np.random.Generator, named: Named) -> QA | None:
         request,
         listed([f"{language} in {name}" for language, (name, _) in zip(known, named, strict=True)]) + ".",
     )
-
-
-_DOMAINS = ("speech", "music", "other sounds")
 
 
 def _domain(heard: Heard) -> str | None:

@@ -16,9 +16,9 @@ from qwen_audio.format.timestamps import Span
 from qwen_audio.show.draw import draw_example
 from qwen_audio.show.player import find_player
 from qwen_audio.show.player import play as play_file
+from qwen_audio.synthetic.music.theory import note_name
 
 _MAX_TITLE = 110
-_NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def show(
@@ -84,7 +84,7 @@ def spans_of(example: Example) -> list[Span]:
         if _numbers(start, end)
     ]
     notes = [
-        Span("notes", float(start), float(start + length), note_name(round(pitch)))
+        Span("notes", float(start), float(start + length), note_name(round(pitch), symbols=True))
         for start, length, pitch in _rows(example, "notes")
         if _numbers(start, length, pitch)
     ]
@@ -99,11 +99,6 @@ def _rows(example: Example, name: str) -> list[list[Any]]:
 
 def _numbers(*values: Any) -> bool:
     return all(isinstance(value, (int, float)) for value in values)
-
-
-def note_name(pitch: int) -> str:
-    """A MIDI pitch as musicians write it: 60 is "C4"."""
-    return f"{_NOTES[pitch % 12]}{pitch // 12 - 1}"
 
 
 def describe(example: Example) -> str:

@@ -1,4 +1,4 @@
-"""Writer of checkpoints during training: copies are taken at once, and a thread writes them to the disk.
+"""Writing checkpoints while training goes on: copies are taken at once, a thread brings them to the disk.
 
     writer = Writer(output, keep=2, rank=rank, world=world)
     writer.save(step, weights, state, frozen, meta, extra)    # all processes; returns when the copies exist
@@ -6,8 +6,8 @@
     if all_processes(writer.finished()):
         folder = writer.commit()                              # all processes; now it is a checkpoint
 
-A process killed at any moment leaves all committed checkpoints whole, and possibly an unfinished folder, which the
-next `Writer` removes. The disk needs room for one checkpoint more than are kept. checkpoint.py describes
+A process killed at any moment leaves the checkpoints that were committed, whole, and perhaps an unfinished folder,
+which the next `Writer` clears away. The disk needs room for one checkpoint more than are kept. `checkpoint` describes
 the folder and reads it.
 """
 
@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from qwen_audio.files import MARK, NewFolder, clear_unfinished, discard, is_unfinished, unfinished_name
 from qwen_audio.model.loading import CheckpointError, read_json
 from qwen_audio.model.tensor_files import DTYPE_NAMES, Output, TensorInfo, safetensors_infos, send_safetensors
+from qwen_audio.train.parallel import gather
 from qwen_audio.train.shards import WEIGHTS, Shard, frozen_runs, plan
 
 TRAINER = "trainer.json"
@@ -60,7 +60,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Link:
-    """A file of frozen weights in the previous checkpoint."""
+    """A file of frozen weights in the checkpoint before."""
 
     path: Path
     record: dict[str, Any]
@@ -80,7 +80,7 @@ class _Pending:
 
 
 class Writer:
-    """Writes checkpoints into `output`, one at a time. Every process has a writer and makes the same calls."""
+    """Writes checkpoints into `output`, one at a time. Every process has one and makes the same calls."""
 
     def __init__(self, output: Path, keep: int, rank: int = 0, world: int = 1) -> None:
         """
@@ -118,8 +118,8 @@ class Writer:
             weights: the model's tensors under their canonical names, tied ones once. A DTensor is gathered whole; a
                 plain tensor must be the same in all processes.
             state: other tensors, under any names.
-            frozen: those of `weights` that stay fixed in this run: their files are linked from the previous checkpoint.
-            meta: facts for trainer.json at this step; those of the first process count.
+            frozen: those of `weights` that never change in this run: their files are linked from the checkpoint before.
+            meta: facts for trainer.json, as they are now; of the first process.
             extra: writes more files into the folder (config.json, tokenizer); called by the first process.
 
         Raises:
@@ -151,11 +151,11 @@ class Writer:
                     folder = NewFolder(target, here)
                     if extra is not None:
                         extra(folder.path)
-                except Exception as error:  # of any kind: the other processes must not wait for this one
+                except Exception as error:  # whatever it is, the other processes must not wait for this one
                     failure = error
             # One exchange: did the first process begin, what will be linked, do all mean the same tensors?
-            answers = self._exchange(
-                (failure and _sentence(failure), _fingerprint(infos, more, frozen), list(links))
+            answers = gather(
+                (failure and _sentence(failure), _fingerprint(infos, more, frozen), list(links)), self.world
             )
             if failure is not None:
                 raise failure
@@ -183,9 +183,9 @@ class Writer:
         self._pending = pending
 
     def finished(self) -> bool:
-        """True if this process has nothing of the pending checkpoint left to write (or none is pending).
+        """Whether nothing of the pending checkpoint is left to write here (true when none is pending).
 
-        It is true after a failure as well: `commit` reports in all processes the failure of one.
+        It is true after a failure as well: `commit` says in all processes what went wrong in one.
         """
         if self._pending is None:
             return True
@@ -225,14 +225,14 @@ class Writer:
         except Exception as error:
             failure = error
         self._pending = None
-        answers = self._exchange((failure and _sentence(failure), pending.records))
+        answers = gather((failure and _sentence(failure), pending.records), self.world)
         if self.rank == 0 and not any(sentence for sentence, _ in answers):
             try:
                 self._finish(pending, {name: record for _, part in answers for name, record in part.items()})
             except Exception as error:
                 failure = error
-        # No process continues before the folder has its name: the next checkpoint may link to it.
-        ends = self._exchange(failure and _sentence(failure))
+        # Nobody goes on before the folder has its name: the next checkpoint may link to it.
+        ends = gather(failure and _sentence(failure), self.world)
         if not any(ends):
             return pending.target
         if pending.folder is not None:
@@ -272,7 +272,7 @@ class Writer:
     def _copies(
         self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], files: Sequence[Shard]
     ) -> dict[tuple[bool, str], Tensor]:
-        """Copies of the tensors that this process writes, in main memory. Sharded tensors are gathered one by one."""
+        """Copies of what this process writes, in its main memory. Sharded tensors are gathered one by one."""
         copies: dict[tuple[bool, str], Tensor] = {}
         for file in files:
             for name in file.tensors:
@@ -283,13 +283,6 @@ class Writer:
                     copies[file.state, name] = tensor.to("cpu", copy=True)
         return copies
 
-    def _exchange(self, mine: Any) -> list[Any]:
-        """Values of all processes, by rank; all of them call it."""
-        everyone: list[Any] = [mine] * self.world
-        if self.world > 1:
-            dist.all_gather_object(everyone, mine)
-        return everyone
-
 
 def _write(
     pending: _Pending,
@@ -297,7 +290,7 @@ def _write(
     links: Mapping[tuple[str, ...], _Link],
     rank: int,
 ) -> None:
-    """The thread: write this process's files to the disk, and free each copy once it is written."""
+    """The thread: bring this process's files to the disk, letting go of each copy when it is written."""
     folder = unfinished_name(pending.target)
     try:
         for file in pending.files:
@@ -350,7 +343,7 @@ def _link(link: _Link, path: Path) -> dict[str, Any]:
 def _frozen_before(
     output: Path, weights: Mapping[str, TensorInfo], frozen: Collection[str]
 ) -> dict[tuple[str, ...], _Link]:
-    """Files of frozen weights in the newest checkpoint whose content equals that of one of `frozen_runs`."""
+    """Files of frozen weights in the newest checkpoint that hold just what one of `frozen_runs` has to."""
     found = checkpoints(output)
     runs = frozen_runs(weights, frozen)
     if not found or not runs:

@@ -80,6 +80,8 @@ def _module(config: TrainConfig, world: parallel.World) -> tuple[TrainingModule,
         model, processor = load_checkpoint(start, "cpu", "auto", adapted=True)
     else:
         model, processor = load_run(start, "auto")
+    if config.stage == "sft":
+        model.config.dialogues = True
     bf16 = use_bf16(config.bf16, world.device)
     if not (bf16 and next(model.parameters()).dtype == torch.bfloat16):
         model.float()  # frozen weights too, unless they are stored in the type that is computed in

@@ -47,11 +47,15 @@ class World:
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in order of rank; they come from this run's own processes only."""
-        if self.size == 1:
-            return [value]
-        values: list[Any] = [None] * self.size
+        return gather(value, self.size)
+
+
+def gather(value: Any, size: int) -> list[Any]:
+    """The value of each of `size` processes, in order of rank; all of them call it."""
+    values: list[Any] = [value] * size
+    if size > 1:
         dist.all_gather_object(values, value)
-        return values
+    return values
 
 
 def begin(device: str) -> World:

@@ -138,7 +138,6 @@ TUNES = (
          "C5 B4/.75 A4/.25 G4/1.5 F4/.5 E4 D4 C4/1.5 G4/.5 A4/1.5 A4/.5 B4/1.5 B4/.5 C5/2"),
 )
 # fmt: on
-TUNES_BY_TITLE = {tune.title: tune for tune in TUNES}
 
 
 def excerpt(tune: Tune, unit: float, shift: int, seconds: float) -> list[tuple[float, float, int]]:

@@ -22,7 +22,6 @@ from qwen_audio.synthetic.speech.held_out import is_held_out
 DYNAMICS = ("pianissimo", "piano", "mezzo-piano", "mezzo-forte", "forte", "fortissimo")
 # First velocity of each dynamic but the first: half way between the usual 33, 49, 64, 80, 96, 112.
 _DYNAMIC_STARTS = (41, 57, 72, 88, 104)
-PITCHES = (21, 108)  # the piano's range; also NSynth's, but for its three lowest and twelve highest keys
 VELOCITIES = (20, 127)
 
 # Measured on a sampled grand piano played at four dynamics: between pianissimo (velocity 33) and fortissimo

@@ -80,9 +80,20 @@ def spelt(pitch: int, tonic: int, mode: str) -> str:
     letter = letters[(letters.index(home) + _DEGREES[(pitch - tonic) % 12]) % 7]
     accidental = (pitch - _LETTERS[letter] + 6) % 12 - 6
     if abs(accidental) > 1:
-        simple = KEY_NAMES[pitch % 12]
-        return simple.replace(" sharp", "#").replace(" flat", "b")
+        return _symbols(KEY_NAMES[pitch % 12])
     return letter + {-1: "b", 0: "", 1: "#"}[accidental]
+
+
+def note_name(pitch: int, *, symbols: bool = False) -> str:
+    """The name of a MIDI pitch outside of any key, 60 being C4: "B flat 3", or with `symbols` "Bb3"."""
+    name, octave = KEY_NAMES[pitch % 12], pitch // 12 - 1
+    if symbols:
+        name = _symbols(name)
+    return f"{name} {octave}" if " " in name else f"{name}{octave}"
+
+
+def _symbols(name: str) -> str:
+    return name.replace(" sharp", "#").replace(" flat", "b")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,6 @@ SINGERS = (
     Singer("Georg", "male", 40, 62, 0.84, 5.2, 85, 0.03, 1.1, 1.5, 0.2),
     Singer("Hugo", "male", 43, 64, 0.90, 6.6, 30, 0.08, 0.7, 0.4, 0.0),
 )
-SINGERS_BY_NAME = {singer.name: singer for singer in SINGERS}
 
 
 @dataclass(frozen=True)

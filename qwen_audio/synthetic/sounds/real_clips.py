@@ -16,6 +16,7 @@ import numpy as np
 
 from qwen_audio.audio.load import load_audio
 from qwen_audio.data.manifest import AudioRef, Example, read_manifest
+from qwen_audio.format.example import SYNTHETIC_SOURCE
 from qwen_audio.synthetic.sounds.acoustics import samples
 from qwen_audio.synthetic.sounds.sounds import BROKEN, PAUSE
 from qwen_audio.synthetic.sounds.takes import Take, cut
@@ -104,7 +105,7 @@ def attribution(clips: Iterable[Example]) -> dict[str, Any]:
     ]
     real = [{name: value for name, value in row.items() if value is not None} for row in rows]
     return {
-        "source": "+".join(["synthetic", *_known(c.source for c in clips)]),
+        "source": "+".join([SYNTHETIC_SOURCE, *_known(c.source for c in clips)]),
         "license": " and ".join(_known(c.license for c in clips)) or None,
         "license_class": "+".join(_known(c.license_class for c in clips)) or None,
         "meta": {"real": real},

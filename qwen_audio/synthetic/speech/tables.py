@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-LANGUAGE_NAMES = {
-    "en": "English",
-    "zh": "Chinese",
-    "de": "German",
-    "es": "Spanish",
-    "ko": "Korean",
-    "fr": "French",
-    "ja": "Japanese",
-    "it": "Italian",
-}
+from qwen_audio.format import tags, task_table
+
+LANGUAGE_NAMES = {code: task_table.LANGUAGE_NAMES[code] for code in tags.LANGUAGES}
 
 # Name of a dialect -> espeak's file. Each has sounds, or in French number words, that the others do not have.
 DIALECTS = {
