@@ -5,13 +5,13 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
 from generating import generate
+from paths import ROOT
 from safetensors.torch import load_file, save_file
 
 import qwen_audio
@@ -48,9 +48,7 @@ def test_importing_the_package_imports_nothing_heavy():
         "assert not heavy, heavy; assert qwen_audio.Word and qwen_audio.AudioError; "
         "assert 'torch' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1]
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-PACKAGE = Path(__file__).resolve().parents[1] / "qwen_audio"
+PACKAGE = ROOT / "qwen_audio"
 # From the ground up: a floor may use its own modules and those of the floors before it.
 FLOORS = (
     "packages.py",

@@ -11,13 +11,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 import qwen_audio
 from qwen_audio import packages
 from qwen_audio.packages import EXTRAS, PackageError, check_packages, explain
 
 pytestmark = pytest.mark.versions
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

@@ -1,14 +1,12 @@
 """Commands and code of the README and of some pages run as they stand there (installation aside: CI does that)."""
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
+from readme_copy import run_in_copy
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Pages whose commands run as well; the others only show what commands print.
 NAMES = ("training", "evaluation", "metrics", "transcribe", "editing", "chat", "data", "sft")
@@ -29,15 +27,6 @@ PYTHON = [
     for page in (README, *(text for name, text in DOCS.items() if name not in OTHER_PYTHON))
     for block in re.findall(r"```python\n(.*?)```", page, flags=re.S)
 ]
-
-
-def run_in_copy(tmp_path, command):
-    """Run in a folder that looks like a checkout but gets whatever the commands write."""
-    for name in ("qwen_audio", "configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    scripts = str(Path(sys.executable).parent)
-    env = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[b.splitlines()[0][:40] for b in BLOCKS])

@@ -23,7 +23,7 @@ Two more dependencies are not imports and stand in the classes concerned: method
 (`prepare_inputs_for_generation`, `_expand_inputs_for_generation`, `_init_weights` of models; `convert_to_native_format`
 of the tokenizer; `attributes` and `apply_chat_template` of the processor), and class attributes that `PreTrainedModel`
 reads (`_no_split_modules`, `_supports_sdpa`, `_keep_in_fp32_modules`, `_tied_weights_keys`), of which unknown ones are
-ignored. tests/test_hf.py holds all of it.
+ignored. tests/model/test_hf.py holds all of it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ a row of n vectors with h heads of width w is two products of 2 n^2 h w each, an
 again for each of its two sides that has a gradient. Causal attention is counted whole, as PaLM does. The output layer
 reads only the positions with a label.
 
-`tests/test_plan.py` compares these counts with those of torch in real steps.
+`tests/plan/test_plan.py` compares these counts with those of torch in real steps.
 """
 
 from __future__ import annotations

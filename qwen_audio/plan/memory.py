@@ -6,7 +6,7 @@ weights in bfloat16. Layers are gathered in bfloat16, the one that computes and 
 (embeddings, output layer, convolutions, projection) is one unit that stays whole from the forward to the backward.
 
 Activations are the tensors that autograd keeps for the backward, layer by layer as in the code (Korthikanti et al.
-2022, arXiv 2205.05198, count GPT's in the same way). `tests/test_plan.py` compares them with real steps.
+2022, arXiv 2205.05198, count GPT's in the same way). `tests/plan/test_plan.py` compares them with real steps.
 """
 
 from __future__ import annotations
