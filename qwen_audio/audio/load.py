@@ -1,51 +1,20 @@
-"""From any recording to a 16 kHz mono float32 waveform, to log-mel features, and the lengths that follow.
+"""Any recording as a 16 kHz mono float32 waveform.
 
-    wave = load_audio("speech.m4a")        # (n,) float32, 16 kHz, the whole recording
-    mel = log_mel(wave[: 30 * SAMPLE_RATE])  # (80, n // 160) float32
+    wave = load_audio("speech.m4a")  # (n,) float32, 16 kHz, the whole recording
 
-`load_audio` never shortens a recording silently; `log_mel` takes at most 30 s, the encoder's longest input.
+`load_audio` never shortens a recording silently. Log-mel features of a waveform: features.py.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from qwen_audio.audio.decode import MAX_RATE, MIN_RATE, SAMPLE_RATE, AudioError, decode, to_float
-from qwen_audio.audio.features import (
-    HOP_LENGTH,
-    MAX_SECONDS,
-    N_FFT,
-    N_MELS,
-    audio_tokens,
-    encoder_frames,
-    log_mel,
-    mel_filters,
-    mel_frames,
-    span_length,
-)
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = [
-    "HOP_LENGTH",
-    "MAX_SECONDS",
-    "N_FFT",
-    "N_MELS",
-    "SAMPLE_RATE",
-    "AudioError",
-    "AudioSource",
-    "audio_tokens",
-    "encoder_frames",
-    "load_audio",
-    "log_mel",
-    "mel_filters",
-    "mel_frames",
-    "span_length",
-]
+__all__ = ["SAMPLE_RATE", "AudioError", "AudioSource", "load_audio"]
 
 MAX_CHANNELS = 16  # of a 2-D array: an axis longer than this is time
 LOUDEST = 256.0  # a float array beyond this holds integers that were not scaled

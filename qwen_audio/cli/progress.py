@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 BAR = 20  # characters of the bar
 LINES_EVERY = 5.0  # seconds between two lines of progress where lines cannot be overwritten

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,10 +74,9 @@ def digest() -> str:
 
 
 def test_same_wave_same_bytes_in_another_process() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_codecs as t; print(t.digest())"
-    command = [sys.executable, "-c", code, str(ROOT / "tests" / "helpers")]
-    root = ROOT
-    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import test_codecs as t; print(t.digest())"
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(ROOT / "tests" / "helpers")]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert digest() == digest() == other.stdout.strip()
 
 

@@ -12,7 +12,7 @@ import torch
 from dummies import noise
 from paths import ROOT
 
-from qwen_audio.audio import load
+from qwen_audio.audio import features
 from qwen_audio.audio.features import log_mel
 from qwen_audio.audio.load import SAMPLE_RATE, AudioError, load_audio
 
@@ -23,11 +23,11 @@ def test_lengths_equal_the_published_ones() -> None:
     for n_samples, mel, after_convolutions, tokens, span in json.loads((GOLDEN / "lengths.json").read_text())[
         "rows"
     ]:
-        frames = load.mel_frames(min(n_samples, 480_000))
+        frames = features.mel_frames(min(n_samples, 480_000))
         assert frames == mel, n_samples
-        assert load.encoder_frames(frames) == after_convolutions, n_samples
-        assert load.audio_tokens(frames) == tokens, n_samples
-        assert load.span_length(frames) == span, n_samples
+        assert features.encoder_frames(frames) == after_convolutions, n_samples
+        assert features.audio_tokens(frames) == tokens, n_samples
+        assert features.span_length(frames) == span, n_samples
 
 
 def check_golden_mel(path: Path) -> None:
@@ -67,7 +67,7 @@ def padded_reference(wave: np.ndarray) -> np.ndarray:
     # Only frames near the waveform are computed: the others are silent, and silence is the least value.
     framed = framed[: len(wave) // 160 + 4]
     power = np.abs(np.fft.rfft(framed * window)) ** 2
-    logs = np.log10(np.maximum(power @ load.mel_filters().T, 1e-10))
+    logs = np.log10(np.maximum(power @ features.mel_filters().T, 1e-10))
     logs = np.maximum(logs, logs.max() - 8)
     return ((logs + 4) / 4).T[:, : (len(wave) // 160 + 1) // 2 * 2]
 
@@ -89,13 +89,13 @@ def test_filters_equal_those_of_transformers() -> None:
     from transformers.audio_utils import mel_filter_bank
 
     theirs = mel_filter_bank(201, 80, 0.0, 8000.0, 16000, norm="slaney", mel_scale="slaney")
-    np.testing.assert_allclose(load.mel_filters(), theirs.T, atol=1e-12)
+    np.testing.assert_allclose(features.mel_filters(), theirs.T, atol=1e-12)
 
 
 def test_log_mel_is_the_same_from_every_thread_and_type() -> None:
     waves = [noise(0.3 + 0.1 * k, seed=k) for k in range(8)]
     wanted = [log_mel(wave) for wave in waves]
-    load._tables.cache_clear()
+    features._tables.cache_clear()
     with ThreadPoolExecutor(4) as pool:
         for alone, threaded in zip(wanted, pool.map(log_mel, waves), strict=True):
             assert torch.equal(alone, threaded)

@@ -24,7 +24,7 @@ from paths import ROOT
 from safetensors.torch import load_file
 from torch import Tensor
 
-from qwen_audio.audio import load
+from qwen_audio.audio import features
 from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioTextForCausalLM
 from qwen_audio.model.conversion import names
 from qwen_audio.model.conversion.files import Weights
@@ -104,7 +104,7 @@ def mel_rows(golden: Path) -> Iterator[Row]:
     for path in sorted((golden / "mel").glob("*.npz")):
         data = np.load(path)
         if "wav_int16" in data:
-            ours = load.log_mel(data["wav_int16"].astype(np.float32) / 32768)
+            ours = features.log_mel(data["wav_int16"].astype(np.float32) / 32768)
             worst = max(worst, difference(ours, data["mel_padded"][:, : ours.shape[1]]))
             count += 1
     yield Row(f"log-mel, {count} recordings", 1e-4, worst)
@@ -115,8 +115,13 @@ def length_rows(golden: Path) -> Iterator[Row]:
     rows = json.loads((golden / "lengths" / "audio_lengths.json").read_text())
     wrong = 0
     for row in rows:
-        frames = load.mel_frames(min(row["n_samples"], load.MAX_SAMPLES))
-        ours = frames, load.encoder_frames(frames), load.audio_tokens(frames), load.span_length(frames)
+        frames = features.mel_frames(min(row["n_samples"], features.MAX_SAMPLES))
+        ours = (
+            frames,
+            features.encoder_frames(frames),
+            features.audio_tokens(frames),
+            features.span_length(frames),
+        )
         keys = "mel_len", "audio_len_after_cnn", "audio_token_num", "span"
         wrong += ours != tuple(row[key] for key in keys)
     yield Row(f"lengths of {len(rows)} sample counts: how many differ", 0, wrong)

@@ -14,8 +14,7 @@ import qwen_audio
 
 def run(code):
     """A Python of its own, in the folder of the project."""
-    root = ROOT
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
 def test_copies_have_engines_of_their_own():
@@ -31,7 +30,7 @@ def test_copies_have_engines_of_their_own():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_makes_an_engine_of_its_own():
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import os, small, torch\n"
+        "import sys; sys.path.insert(0, 'tests/helpers'); import os, small, torch\n"
         "torch.set_num_threads(1)\n"
         "from qwen_audio.api import QwenAudio, Request\n"
         "from qwen_audio.inference.engine import Engine\n"
@@ -54,7 +53,7 @@ def test_a_fork_makes_an_engine_of_its_own():
 
 def test_the_interpreter_ends_while_answers_are_made():
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import small, dummies\n"
+        "import sys; sys.path.insert(0, 'tests/helpers'); import small, dummies\n"
         "from qwen_audio.inference.engine import Engine\n"
         "from qwen_audio.inference.request import Request\n"
         "engine = Engine(*small.random_model())\n"

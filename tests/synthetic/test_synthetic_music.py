@@ -235,9 +235,8 @@ def test_held_out_combinations_are_disjoint() -> None:
 
 def test_same_seed_same_bytes_in_another_process() -> None:
     code = "import sys; sys.path[:0] = sys.argv[1:]; import test_synthetic_music as t; print(t.digest(5, 6))"
-    command = [sys.executable, "-c", code, str(ROOT / "tests" / "helpers")]
-    root = ROOT
-    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(ROOT / "tests" / "helpers")]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert digest(9, 2) != digest(5, 6) == other.stdout.strip()
     assert len(pickle.dumps(MusicGenerator())) < 2000
 

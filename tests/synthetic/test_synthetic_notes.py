@@ -115,9 +115,8 @@ def test_qualities_of_known_shapes() -> None:
 
 def test_same_seed_same_bytes_in_another_process() -> None:
     code = "import sys; sys.path[:0] = sys.argv[1:]; import test_synthetic_notes as t; print(t.digest(5, 12))"
-    command = [sys.executable, "-c", code, str(ROOT / "tests" / "helpers")]
-    root = ROOT
-    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(ROOT / "tests" / "helpers")]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert digest(9, 3) != digest(5, 12) == other.stdout.strip()
     assert len(pickle.dumps(NoteGenerator())) < 2000
 
