@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from qwen_audio.files import MARK, NewFolder, clear_unfinished, discard, is_unfinished, new_folder
+from qwen_audio.files import (
+    MARK,
+    NewFolder,
+    clear_unfinished,
+    discard,
+    is_unfinished,
+    new_folder,
+    whole_file,
+    write_whole,
+)
 
 WRITER = """
 import sys, time
@@ -101,3 +110,27 @@ def test_a_folder_that_is_removed_never_looks_whole(tmp_path, monkeypatch):
     discard(target)
     assert seen == [("file", False), (MARK, False)], "the name goes first, the mark last"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a.txt"
+    write_whole(target, "größer\n")
+    assert target.read_bytes() == "größer\n".encode()
+    with pytest.raises(RuntimeError, match="half"), whole_file(target) as file:
+        file.write(b"half")
+        raise RuntimeError("half")
+    assert target.read_text(encoding="utf-8") == "größer\n" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_cannot_be_written_is_named_and_makes_no_folder(tmp_path):
+    target = tmp_path / "none" / "a.txt"
+    with pytest.raises(OSError) as caught:
+        write_whole(target, "a")
+    assert caught.value.filename == str(target) and not target.parent.exists()
+    write_whole(target, b"a", parents=True)
+    assert target.read_bytes() == b"a"
+    target.unlink()
+    target.mkdir()
+    with pytest.raises(OSError) as caught:
+        write_whole(target, "a")
+    assert caught.value.filename == str(target) and list(target.parent.iterdir()) == [target]
