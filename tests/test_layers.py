@@ -130,3 +130,15 @@ def test_an_import_inside_a_function_says_why():
                 assert "#" in block, (
                     f"{path}:{line}: say in a comment why it is imported late, or import it above"
                 )
+
+
+def test_every_module_says_what_it_is_for():
+    for path in FILES:
+        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert said and said.strip(), f"{path} has no module docstring"
+
+
+def test_the_readme_lists_the_floors_in_their_order():
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    tree = readme.split("qwen_audio/\n")[1].split("```")[0]
+    assert tuple(line.split()[0].rstrip("/") for line in tree.splitlines()) == FLOORS

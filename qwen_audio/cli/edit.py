@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from qwen_audio.cli.common import Device, Format, Model, check_format, load_model
+from qwen_audio.files import write_whole
 
 Recording = Annotated[str, typer.Argument(help="Audio file.", show_default=False)]
 Language = Annotated[str | None, typer.Option(help="Code of the language; predicted if absent.")]
@@ -53,7 +54,6 @@ def edit(
     from qwen_audio.editing import edit as change
     from qwen_audio.editing import read_instruction
     from qwen_audio.editing.tool import writable_format
-    from qwen_audio.files import write_whole
 
     read_instruction(instruction)  # before a model is loaded for nothing
     target = output or Path(audio).with_suffix(".edited.wav")

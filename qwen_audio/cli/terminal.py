@@ -1,7 +1,7 @@
 """Chat in a terminal: lines go in, text comes out; nothing but a terminal is needed, so it works over SSH.
 
 A line is a question, the path of a recording (typed, or dragged into the window), both together, or a command that
-begins with a slash. `Terminal` has no input loop of its own: `cli_chat` gives it lines, and so does a test.
+begins with a slash. `Terminal` has no input loop of its own: cli/chat.py gives it lines, and so does a test.
 """
 
 from __future__ import annotations

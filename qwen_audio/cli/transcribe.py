@@ -16,6 +16,7 @@ import typer
 
 from qwen_audio.cli.common import Device, Model, check_format, complain, load_model, print_notes
 from qwen_audio.cli.progress import Progress, _OpenLine
+from qwen_audio.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,7 +148,6 @@ def _files(
 ) -> bool:
     """Transcribe every file; False if not all could be read whole and written. One that fails is named on stderr,
     unless it is the only one."""
-    from qwen_audio.files import write_whole
     from qwen_audio.results.results import format_results
 
     results: list[tuple[str, Transcription]] = []
@@ -245,7 +245,6 @@ def _live(
     """A pipe or the microphone: text as it comes, other formats at the end; Ctrl-C may end both."""
     from qwen_audio.audio.load import AudioError
     from qwen_audio.audio.microphone import microphone
-    from qwen_audio.files import write_whole
     from qwen_audio.results.results import format_results
     from qwen_audio.transcribe.live import Live
     from qwen_audio.transcribe.recording import whole_of

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, and running a manifest through the model."""
+"""Evaluation: benchmarks, systems, runs, metrics, reports, leaks."""

@@ -1,4 +1,4 @@
-"""Try a system on benchmarks and score it: a run folder (runs.py), a table, a report.
+"""Try a system on benchmarks and score it: a run folder (run_folder.py), a table, a report.
 
     from qwen_audio.eval.evaluate import evaluate
     report = evaluate(qwen_audio.load(), "test.jsonl", "runs/test")

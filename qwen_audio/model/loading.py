@@ -14,12 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from qwen_audio.format.tokenizer import QwenAudioTokenizer
-from qwen_audio.model import (
-    QwenAudioConfig,
-    QwenAudioForConditionalGeneration,
-    QwenAudioProcessor,
-    hf,
-)
+from qwen_audio.model import QwenAudioConfig, QwenAudioForConditionalGeneration, QwenAudioProcessor, hf
 from qwen_audio.model.quantization import quantization_config
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"

@@ -1,1 +1,1 @@
-"""Dialogues for supervised fine-tuning: their files, their encoding, and the makers of them."""
+"""Makers of dialogues for supervised fine-tuning, from labels or by a language model."""

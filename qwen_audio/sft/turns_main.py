@@ -14,14 +14,7 @@ from qwen_audio.format import tags
 from qwen_audio.format.answers.speech import entities_of
 from qwen_audio.format.task_table import LANGUAGE_NAMES
 from qwen_audio.sft.heard import QA, Heard, at, from_to, listed, number, one, sentence
-from qwen_audio.sft.nouns import (
-    age_noun,
-    event_noun,
-    feeling,
-    genre_noun,
-    instrument_noun,
-    place_noun,
-)
+from qwen_audio.sft.nouns import age_noun, event_noun, feeling, genre_noun, instrument_noun, place_noun
 from qwen_audio.sft.phrases import PHRASES
 from qwen_audio.synthetic.music.theory import note_name
 

@@ -42,7 +42,7 @@ def run_demo(
     manifest = Path(clips) / MANIFEST
     if not manifest.is_file():
         raise FileNotFoundError(
-            f"{manifest} is missing: make the clips with python -m qwen_audio.show.demo --make"
+            f"{manifest} is missing: install the package again, or in its folder run python scripts/make_clips.py"
         )
     examples = read_manifest(manifest)
     started = time.monotonic()

@@ -1,1 +1,1 @@
-""""""
+"""The synthetic world: speech, sounds and music with exact labels."""

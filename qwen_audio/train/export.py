@@ -8,11 +8,7 @@ from pathlib import Path
 import torch
 
 from qwen_audio.model import hf
-from qwen_audio.train.checkpoint import (
-    checkpoints,
-    load_run,
-    save_model,
-)
+from qwen_audio.train.checkpoint import checkpoints, load_run, save_model
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 

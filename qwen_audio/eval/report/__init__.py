@@ -1,6 +1,7 @@
 """Runs as a report to read: report.html (one file, no network), report.md and report.json.
 
 from qwen_audio.eval.report import write_report
+from qwen_audio.eval.run_folder import load_run
 write_report([load_run("out/run")], "out/run")
 """
 
@@ -32,7 +33,7 @@ def write_report(
     Raises:
         ValueError: no run, too many, one without a result, or a benchmark that is another task in another run.
     """
-    # Late: they bring transformers, and a folder that is no run is refused (runs.load_run) before.
+    # Late: they bring transformers, and a folder that is no run is refused (run_folder.load_run) before.
     from qwen_audio.eval.report.contents import collect
     from qwen_audio.eval.report.page import page
     from qwen_audio.eval.report.plain import as_json, as_markdown
