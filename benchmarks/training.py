@@ -45,7 +45,7 @@ from qwen_audio.audio.load import SAMPLE_RATE
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.encode import Row
 from qwen_audio.format.tokenizer import byte_tokenizer
-from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor
+from qwen_audio.model import QwenAudioForConditionalGeneration, QwenAudioProcessor, hf
 from qwen_audio.model.presets import PRESETS, PUBLISHED_VOCABULARY, config
 
 TRAINED = {
@@ -203,7 +203,7 @@ def make_step(
             # A watched output layer is called, and gives all its logits.
             model.get_output_embeddings().register_forward_hook(lambda module, args, out: None)
         if variant.checkpointing:
-            model.activation_checkpointing_enable()
+            hf.enable_checkpointing(model)
     inputs = [{k: v.to(device) for k, v in batch.items()} for batch in inputs]
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-4, fused=True)
 

@@ -59,7 +59,16 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
     if name not in _HOME:
         raise AttributeError(f"module 'qwen_audio' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    try:
+        module = import_module(_HOME[name])
+    except ImportError as error:
+        from qwen_audio.packages import PackageError, explain  # only when something is wrong
+
+        fault = error if isinstance(error, PackageError) else explain(error)
+        if fault is None:
+            raise
+        raise fault from None
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -74,11 +74,14 @@ def explain(error: ImportError) -> PackageError | None:
     """The PackageError behind a failed import; None if the installed packages are not the cause."""
     module = (error.name or "").partition(".")[0]
     try:
+        requires(DISTRIBUTION)
         check_packages()
         if module in EXTRAS:
             check_packages(EXTRAS[module], module)
     except PackageError as fault:
         return fault
+    except PackageNotFoundError:
+        return PackageError(f"{DISTRIBUTION} is not installed ({error}): run pip install . in its folder")
     if module not in EXTRAS:
         return None
     extra = EXTRAS[module]
@@ -97,7 +100,11 @@ def _fault(name: str, bounds: str) -> str | None:
     except PackageNotFoundError:
         return f"{name} is not installed"
     specifiers = SpecifierSet(bounds)
-    if specifiers.contains(installed, prereleases=True) or os.environ.get(ANY_VERSION, "0") not in ("", "0"):
+    if specifiers.contains(installed, prereleases=True) or os.environ.get(ANY_VERSION, "").lower() not in (
+        "",
+        "0",
+        "false",
+    ):
         return None
     lowest = [Version(part.version) for part in specifiers if part.operator == ">="]
     too = "older" if lowest and installed < lowest[0] else "newer"

@@ -80,9 +80,7 @@ def cache_argument(cache: Cache | None) -> dict[str, Cache | None]:
 
 
 def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
-    """The cache that a caller gave under either name; ValueError for two."""
-    if cache is not None and past_key_values is not None:
-        raise ValueError("cache and past_key_values are two names of one argument: give one of them")
+    """The cache that a caller gave under either name; of two `cache`, which transformers takes too."""
     return past_key_values if cache is None else cache
 
 

@@ -238,6 +238,8 @@ class QwenAudioTextModel(_QwenAudioText):
             use_cache, cache = False, None  # it would be written again in the backward pass
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
+        if inputs_embeds.shape[1] > 1 and not torch.compiler.is_compiling():
+            begin_prompt(cache)
         if position_ids is None:
             length = inputs_embeds.shape[1]
             if attention_mask is not None and attention_mask.ndim == 2:
@@ -299,6 +301,9 @@ class QwenAudioTextForCausalLM(_QwenAudioText, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
+    accepts_loss_kwargs = (
+        False  # the loss is the mean of a batch: transformers' Trainer divides by its batches itself
+    )
 
     def __init__(self, config: QwenAudioTextConfig) -> None:
         super().__init__(config)

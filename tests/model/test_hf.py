@@ -12,7 +12,7 @@ import torch
 import transformers
 from paths import ROOT
 from small import random_model
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
 
 from qwen_audio.model import QwenAudioConfig, QwenAudioEncoderConfig, QwenAudioForConditionalGeneration, hf
 
@@ -58,8 +58,9 @@ def test_a_cache_is_used_by_either_name_and_given_back_by_the_new_one(kind):
         last = model(input_ids=ids[:, -1:], **{name: first.cache}).logits[:, -1]
         torch.testing.assert_close(last, whole, atol=1e-5, rtol=1e-5)
         assert first.cache.get_seq_length() == ids.shape[1]
-    with pytest.raises(ValueError, match="two names of one argument"):
-        model(input_ids=ids, cache=DynamicCache(), past_key_values=DynamicCache())
+    one, other = DynamicCache(), DynamicCache()
+    model(input_ids=ids, cache=one, past_key_values=other)
+    assert (one.get_seq_length(), other.get_seq_length()) == (ids.shape[1], 0)
 
 
 @torch.no_grad()
@@ -72,6 +73,21 @@ def test_the_published_text_model_alone_takes_either_name_too():
         text(input_ids=ids[:, :-1], use_cache=True, **{name: cache})
         assert cache.get_seq_length() == ids.shape[1] - 1
         torch.testing.assert_close(text(input_ids=ids[:, -1:], **{name: cache}).logits[:, -1], whole)
+
+
+@torch.no_grad()
+def test_a_cache_that_was_reset_takes_the_rotary_scale_of_the_new_prompt():
+    text = random_model("qwen_audio_text", seq_length=16)[0].language_model
+    cache = StaticCache(config=text.config, max_cache_len=64)
+    text(input_ids=ids_of(text, length=40), cache=cache)
+    cache.reset()
+    ids = ids_of(text)
+    torch.testing.assert_close(text(input_ids=ids, cache=cache).logits, text(input_ids=ids).logits)
+
+
+def test_losses_are_means_so_that_a_trainer_divides_by_its_batches():
+    model, _ = random_model("qwen_audio_text")
+    assert model.accepts_loss_kwargs is model.language_model.accepts_loss_kwargs is False
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from small import random_model
 from qwen_audio.audio.features import log_mel
 from qwen_audio.data.collate import Collator
 from qwen_audio.data.encode import Row
+from qwen_audio.model import hf
 from qwen_audio.model.modeling_encoder import encoder_frames
 
 TEXT_MODELS = {
@@ -193,7 +194,7 @@ def test_checkpointed_layers_take_packed_frames(attention):
     model.set_attn_implementation(attention)
     model(**batch.inputs).loss.backward()
     plain = gradients(model)
-    model.activation_checkpointing_enable()
+    hf.enable_checkpointing(model)
     model(**batch.inputs).loss.backward()
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-6, msg=name)

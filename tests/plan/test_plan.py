@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from qwen_audio.cli.main import app
 from qwen_audio.data.mixture import TOKENS_PER_SECOND
+from qwen_audio.model import hf
 from qwen_audio.model.presets import config as preset
 from qwen_audio.plan import BatchShape, flops_per_step, inventory
 from qwen_audio.plan.estimate import GPUS, STAGES, Run, plan, report
@@ -34,7 +35,7 @@ def trained_model(kind, trained, dtype, checkpointing):
     model.audio_tower.packs = False  # the shapes below are the padded ones
     model.set_attn_implementation("sdpa")
     if checkpointing:
-        model.activation_checkpointing_enable()
+        hf.enable_checkpointing(model)
     inputs = step_inputs(model, mels=(1001, 900), texts=(30, 60))
     inputs["input_features"] = inputs["input_features"].to(dtype)
     return model, selection, inputs

@@ -5,7 +5,7 @@ import torch
 from small import random_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from qwen_audio.model import QwenAudioConfig, QwenAudioForConditionalGeneration
+from qwen_audio.model import QwenAudioConfig, QwenAudioForConditionalGeneration, hf
 from qwen_audio.model.presets import config as preset
 from qwen_audio.plan import BatchShape, Flops, flops_per_step, inventory, utilisation
 from qwen_audio.plan import flops as flops_module
@@ -92,7 +92,7 @@ def test_operations_are_those_that_torch_counts(kind, trained):
 def test_layers_computed_twice(trained):
     model, _ = random_model(**SIZES)
     inputs = step_inputs(model)
-    model.activation_checkpointing_enable()
+    hf.enable_checkpointing(model)
     plan = flops_per_step(model.config, BatchShape.of(inputs).padded(), trained, checkpointing=True)["total"]
     assert plan.hardware == counted(model, model_loss(inputs), trained)
     assert plan.hardware - plan.model == plan.recomputed > plan.forward / 2
