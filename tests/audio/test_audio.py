@@ -16,6 +16,8 @@ from dummies import FFMPEG, SNDFILE, chirp, encode, film_without_sound, noise
 from qwen_audio.audio import decode
 from qwen_audio.audio.load import SAMPLE_RATE, AudioError, load_audio
 
+pytestmark = pytest.mark.versions
+
 LOSSY = {"mp3", "ogg", "opus", "m4a", "mp4", "webm", "aac"}
 
 

@@ -14,6 +14,8 @@ import soundfile
 from qwen_audio.audio.load import AudioError, load_audio
 from qwen_audio.audio.stream import open_blocks
 
+pytestmark = pytest.mark.versions
+
 KINDS = [*dummies.SNDFILE, *dummies.FFMPEG]
 
 

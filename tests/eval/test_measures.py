@@ -25,6 +25,8 @@ from qwen_audio.format.task_table import TASKS
 from qwen_audio.format.tasks import parse
 from qwen_audio.format.timestamps import Span
 
+pytestmark = pytest.mark.versions
+
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "metrics.json").read_text(encoding="utf-8"))
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "dd"]), max_size=6)
 SPANS = st.lists(

@@ -11,6 +11,8 @@ from qwen_audio.eval.metrics import text as metrics
 from qwen_audio.eval.metrics.translation import bleu
 from qwen_audio.eval.metrics.word_times import TimedToken
 
+pytestmark = pytest.mark.versions
+
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "metrics.json").read_text(encoding="utf-8"))
 
 
