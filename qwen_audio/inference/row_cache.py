@@ -23,7 +23,7 @@ from qwen_audio.model.modeling_text import ntk_alpha
 SLACK = 64
 
 # Keys and values `(1, heads, length, width)` of one row in every layer.
-Past = list[tuple[Tensor, Tensor]]
+Past = hf.Layers
 
 
 class _Layer(hf.CacheLayerMixin):

@@ -46,9 +46,8 @@ class QwenAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     supports_gradient_checkpointing = True
     _no_split_modules = ["QwenAudioEncoderLayer"]
     _supports_sdpa = True
-    accepts_loss_kwargs = (
-        False  # the loss is the mean of a batch: transformers' Trainer divides by its batches itself
-    )
+    # The loss is the mean of a batch, so that transformers' Trainer divides by the number of its batches.
+    accepts_loss_kwargs = False
     # Quantisers of transformers leave these unchanged, whatever list they are given; in float16 they stay float32.
     _keep_in_fp32_modules = ["audio_tower", "audio_projection"]
 

@@ -301,9 +301,8 @@ class QwenAudioTextForCausalLM(_QwenAudioText, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
-    accepts_loss_kwargs = (
-        False  # the loss is the mean of a batch: transformers' Trainer divides by its batches itself
-    )
+    # The loss is the mean of a batch, so that transformers' Trainer divides by the number of its batches.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: QwenAudioTextConfig) -> None:
         super().__init__(config)

@@ -85,9 +85,29 @@ def test_a_cache_that_was_reset_takes_the_rotary_scale_of_the_new_prompt():
     torch.testing.assert_close(text(input_ids=ids, cache=cache).logits, text(input_ids=ids).logits)
 
 
-def test_losses_are_means_so_that_a_trainer_divides_by_its_batches():
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_trainer_sees_the_mean_loss_however_a_batch_is_cut(tmp_path, whole):
+    """transformers' Trainer divides by the number of its batches, unless a model says that it does so itself."""
     model, _ = random_model("qwen_audio_text")
-    assert model.accepts_loss_kwargs is model.language_model.accepts_loss_kwargs is False
+    model = model if whole else model.language_model
+    rows = [{"input_ids": row, "labels": row} for row in ids_of(model, rows=4)]
+    losses = []
+    for parts in (1, 4):
+        arguments = transformers.TrainingArguments(
+            str(tmp_path),
+            max_steps=1,
+            learning_rate=0.0,
+            per_device_train_batch_size=4 // parts,
+            gradient_accumulation_steps=parts,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        trainer = transformers.Trainer(model, arguments, train_dataset=rows)
+        losses.append(trainer.train().training_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ import functools
 import re
 from collections.abc import Callable
 
-from qwen_audio.eval.metrics.missing import MeasureMissing
 from qwen_audio.format.answers.speech import BETWEEN_TRANSCRIPTS
 from qwen_audio.format.text import spoken_form
 
@@ -47,7 +46,7 @@ def whisper_normalizer(text: str, language: str | None) -> str:
     """Whisper's English normaliser for English (contractions, numbers, spelling), its basic one for the rest.
 
     The basic one takes away what is in brackets, marks, symbols and punctuation; it also parts the letters of languages
-    counted by character. MeasureMissing without the package `whisper-normalizer`.
+    counted by character.
     """
     return _whisper_of("en" if language == "en" else "", language in CHARACTER_LANGUAGES)(text)
 
@@ -55,11 +54,7 @@ def whisper_normalizer(text: str, language: str | None) -> str:
 @functools.cache
 def _whisper_of(language: str, split_letters: bool) -> Callable[[str], str]:
     # `transformers` has the same rules, but without their table of spellings.
-    try:
-        from whisper_normalizer.basic import BasicTextNormalizer
-        from whisper_normalizer.english import EnglishTextNormalizer
-    except ImportError:
-        raise MeasureMissing(
-            "Whisper's normaliser is not installed: pip install whisper-normalizer"
-        ) from None
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+
     return EnglishTextNormalizer() if language == "en" else BasicTextNormalizer(split_letters=split_letters)
