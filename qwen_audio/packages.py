@@ -47,10 +47,8 @@ def check_packages(extra: str = "", *names: str) -> None:
         from packaging.utils import canonicalize_name
 
         listed = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
-    except (
-        PackageNotFoundError
-    ):  # run from its folder without being installed: there are no bounds to be read
-        return
+    except PackageNotFoundError:
+        return  # run from its folder without being installed: there are no bounds to be read
     except ModuleNotFoundError:
         raise PackageError("packaging is not installed: run pip install packaging") from None
     faults, mends = [], []
